@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is told to clients: the state of a camera, and the sequence of things that happened."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from inference_server.core.assessment import RiskLevel
+from inference_server.core.camera import Camera
+from inference_server.core.detection import Category
+from inference_server.core.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """A camera as it stands. The score is None when the camera cannot be judged: unknown, not safe."""
+
+    camera: Camera
+    last_frame_id: int | None
+    judged: bool
+    score: int | None
+    occupied_by: frozenset[Category]
+    open_event_id: int | None
+    last_event_id: int | None
+
+
+class AnnouncementKind(StrEnum):
+    """What an announcement tells."""
+
+    CAMERA_ADDED = "camera_added"
+    CAMERA_UPDATED = "camera_updated"
+    CAMERA_REMOVED = "camera_removed"
+    EVENT_DETECTED = "event_detected"
+    EVENT_UPDATED = "event_updated"
+    EVENT_ESCALATED = "event_escalated"
+    EVENT_ASSESSED = "event_assessed"
+    EVENT_ENDED = "event_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One thing that happened, with the state it left. Its place in the sequence is given when it is stored."""
+
+    kind: AnnouncementKind
+    camera_id: str
+    at: datetime
+    camera: CameraState | None = None
+    event: Event | None = None
+    previous_level: RiskLevel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SequencedAnnouncement:
+    """A stored announcement with its sequence number, which rises by one without gaps in what is kept."""
+
+    sequence: int
+    announcement: Announcement

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Frames, and the files that arrived but did not become one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One admitted picture, identified by its content hash within its camera. Sizes are in pixels."""
+
+    id: int
+    camera_id: str
+    content_hash: str
+    media_path: str
+    captured_at: datetime
+    arrived_at: datetime
+    width: int
+    height: int
+
+
+class RefusalReason(StrEnum):
+    """Why a file that arrived did not become a frame."""
+
+    EMPTY = "empty"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NOT_A_PICTURE = "not_a_picture"
+    CORRUPT = "corrupt"
+    UNREADABLE = "unreadable"
+    OUTSIDE_ROOT = "outside_root"
+    NO_CAMERA_FOLDER = "no_camera_folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that was refused. The path is relative to the watch root."""
+
+    path: str
+    camera_id: str | None
+    reason: RefusalReason
+    detail: str
+    refused_at: datetime

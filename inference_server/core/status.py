@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How the server itself is doing."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DetectorState(StrEnum):
+    """Whether pictures are being judged."""
+
+    STARTING = "starting"
+    OK = "ok"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorStatus:
+    """The detector in use. `message` says in plain words why it is not the wanted one, and what to do."""
+
+    state: DetectorState
+    model: str | None = None
+    name: str | None = None
+    fallback: bool = False
+    provider: str | None = None
+    message: str | None = None
+
+    @property
+    def judges(self) -> bool:
+        """Whether a camera without an open event may be called quiet."""
+        return self.state is DetectorState.OK
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Messages that wait for a stage, and messages that failed for good."""
+
+    depth: int
+    dead_letters: int

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Queries on arrivals: which files were found, and what became of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.storage.rows import Page, decode_cursor, encode_cursor, insert
+from inference_server.storage.tables import arrivals
+
+LOOKUP_CHUNK = 500
+"""Paths asked for at once; SQLite bounds the variables of a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """A file at one moment: a path below the watch root, its size in bytes and its modification time."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+async def unseen(connection: AsyncConnection, files: Sequence[FileVersion]) -> list[FileVersion]:
+    """Return those files that did not arrive yet, or changed since, in the order given."""
+    seen: set[FileVersion] = set()
+    for start in range(0, len(files), LOOKUP_CHUNK):
+        paths = [file.path for file in files[start : start + LOOKUP_CHUNK]]
+        rows = await connection.execute(
+            select(arrivals.c.path, arrivals.c.size, arrivals.c.modified_ns).where(arrivals.c.path.in_(paths))
+        )
+        seen.update(FileVersion(row.path, row.size, row.modified_ns) for row in rows)
+    return [file for file in files if file not in seen]
+
+
+async def record_frame(
+    connection: AsyncConnection, file: FileVersion, camera_id: str, frame_id: int, at: datetime
+) -> None:
+    """Record that a file became a frame, or repeats the content of one."""
+    await _record(connection, file, camera_id=camera_id, frame_id=frame_id, arrived_at=at)
+
+
+async def record_refusal(connection: AsyncConnection, file: FileVersion, refusal: Refusal) -> None:
+    """Record that a file was refused, and why."""
+    await _record(
+        connection,
+        file,
+        camera_id=refusal.camera_id,
+        arrived_at=refusal.refused_at,
+        refusal_reason=refusal.reason.value,
+        refusal_detail=refusal.detail,
+    )
+
+
+async def refusals(connection: AsyncConnection, *, limit: int, cursor: str | None) -> Page[Refusal]:
+    """Return refusals, newest first. Raises BadCursorError."""
+    query = select(arrivals).where(arrivals.c.refusal_reason.is_not(None)).order_by(arrivals.c.id.desc())
+    if cursor is not None:
+        query = query.where(arrivals.c.id < decode_cursor(cursor))
+    rows = (await connection.execute(query.limit(limit + 1))).all()
+    items = tuple(
+        Refusal(row.path, row.camera_id, RefusalReason(row.refusal_reason), row.refusal_detail, row.arrived_at)
+        for row in rows[:limit]
+    )
+    return Page(items, encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+
+
+async def refused_since(connection: AsyncConnection, now: datetime, period: timedelta) -> int:
+    """Return how many files were refused in the period before now."""
+    query = (
+        select(func.count())
+        .select_from(arrivals)
+        .where(arrivals.c.refusal_reason.is_not(None), arrivals.c.arrived_at > now - period)
+    )
+    return (await connection.execute(query)).scalar_one()
+
+
+async def _record(connection: AsyncConnection, file: FileVersion, **outcome: object) -> None:
+    values = {
+        "size": file.size,
+        "modified_ns": file.modified_ns,
+        "camera_id": None,
+        "frame_id": None,
+        "refusal_reason": None,
+        "refusal_detail": None,
+        **outcome,
+    }
+    query = insert(connection, arrivals).values(path=file.path, **values)
+    await connection.execute(query.on_conflict_do_update(index_elements=["path"], set_=values))

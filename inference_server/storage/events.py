@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Queries on events and their assessments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from sqlalchemy import Select, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from inference_server.core.assessment import Assessment, AssessmentSource, Factor
+from inference_server.core.detection import Track
+from inference_server.core.event import EndReason, Event
+from inference_server.storage.rows import AnyRow, Page, decode_cursor, encode_cursor
+from inference_server.storage.tables import assessments, events
+
+_TRACKS = TypeAdapter(tuple[Track, ...])
+_FACTORS = TypeAdapter(tuple[Factor, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class EventChange:
+    """What a new frame makes of an event."""
+
+    last_detection_at: datetime
+    frame_count: int
+    best_frame_id: int
+    best_confidence: float
+    tracks: tuple[Track, ...]
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a list holds; None means all."""
+
+    camera_id: str | None = None
+    min_score: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def start(connection: AsyncConnection, camera_id: str, started_at: datetime, change: EventChange) -> Event:
+    """Open an event and return it. A camera has one open event at most: a second raises IntegrityError."""
+    query = events.insert().values(camera_id=camera_id, started_at=started_at, **_columns(change))
+    event_id = (await connection.execute(query.returning(events.c.id))).scalar_one()
+    return await _assess(connection, event_id, change.assessment)
+
+
+async def change(connection: AsyncConnection, event: Event, change: EventChange) -> Event:
+    """Write what a frame changed and return the event as it is now; an unchanged verdict is not stored again."""
+    await connection.execute(update(events).where(events.c.id == event.id).values(**_columns(change)))
+    if _verdict(event.assessment) == _verdict(change.assessment):
+        return await _one(connection, event.id)
+    return await _assess(connection, event.id, change.assessment)
+
+
+async def end(connection: AsyncConnection, event_id: int, at: datetime, reason: EndReason) -> Event:
+    """Close an event and return it."""
+    await connection.execute(update(events).where(events.c.id == event_id).values(ended_at=at, end_reason=reason.value))
+    return await _one(connection, event_id)
+
+
+async def get(connection: AsyncConnection, event_id: int) -> Event | None:
+    """Return an event, or None."""
+    row = (await connection.execute(_query().where(events.c.id == event_id))).one_or_none()
+    return _event(row) if row else None
+
+
+async def get_many(connection: AsyncConnection, event_ids: Sequence[int]) -> tuple[Event, ...]:
+    """Return the events that exist, oldest first."""
+    rows = await connection.execute(_query().where(events.c.id.in_(event_ids)).order_by(events.c.id))
+    return tuple(map(_event, rows))
+
+
+async def open_event(connection: AsyncConnection, camera_id: str) -> Event | None:
+    """Return a camera's open event, or None."""
+    row = (
+        await connection.execute(_query().where(events.c.camera_id == camera_id, events.c.ended_at.is_(None)))
+    ).one_or_none()
+    return _event(row) if row else None
+
+
+async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
+    """Return every open event, oldest first."""
+    rows = await connection.execute(_query().where(events.c.ended_at.is_(None)).order_by(events.c.id))
+    return tuple(map(_event, rows))
+
+
+async def best_confidence(connection: AsyncConnection, event_id: int) -> float:
+    """Return the highest confidence of the event's best frame."""
+    query = select(events.c.best_confidence).where(events.c.id == event_id)
+    return float((await connection.execute(query)).scalar_one())
+
+
+async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, cursor: str | None) -> Page[Event]:
+    """Return events, newest first. Raises BadCursorError."""
+    query = _query().order_by(events.c.id.desc())
+    if wanted.camera_id is not None:
+        query = query.where(events.c.camera_id == wanted.camera_id)
+    if wanted.min_score is not None:
+        query = query.where(events.c.score >= wanted.min_score)
+    if wanted.since is not None:
+        query = query.where(events.c.started_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(events.c.started_at < wanted.until)
+    if cursor is not None:
+        query = query.where(events.c.id < decode_cursor(cursor))
+    rows = (await connection.execute(query.limit(limit + 1))).all()
+    return Page(tuple(map(_event, rows[:limit])), encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+
+
+async def _assess(connection: AsyncConnection, event_id: int, assessment: Assessment) -> Event:
+    query = assessments.insert().values(
+        event_id=event_id,
+        score=assessment.score,
+        summary=assessment.summary,
+        reasoning=assessment.reasoning,
+        factors=_FACTORS.dump_python(assessment.factors, mode="json"),
+        source=assessment.source.value,
+        verified=assessment.verified,
+        assessed_at=assessment.assessed_at,
+    )
+    assessment_id = (await connection.execute(query.returning(assessments.c.id))).scalar_one()
+    await connection.execute(update(events).where(events.c.id == event_id).values(assessment_id=assessment_id))
+    return await _one(connection, event_id)
+
+
+async def _one(connection: AsyncConnection, event_id: int) -> Event:
+    return _event((await connection.execute(_query().where(events.c.id == event_id))).one())
+
+
+def _verdict(assessment: Assessment) -> tuple[object, ...]:
+    return (assessment.score, assessment.summary, assessment.factors, assessment.source, assessment.verified)
+
+
+def _columns(change: EventChange) -> dict[str, object]:
+    return {
+        "last_detection_at": change.last_detection_at,
+        "frame_count": change.frame_count,
+        "best_frame_id": change.best_frame_id,
+        "best_confidence": change.best_confidence,
+        "tracks": _TRACKS.dump_python(change.tracks, mode="json"),
+        "score": change.assessment.score,
+    }
+
+
+def _query() -> Select[tuple[object, ...]]:
+    verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
+    return select(events, *verdict).join(assessments, assessments.c.id == events.c.assessment_id)
+
+
+def _event(row: AnyRow) -> Event:
+    return Event(
+        id=row.id,
+        camera_id=row.camera_id,
+        started_at=row.started_at,
+        last_detection_at=row.last_detection_at,
+        ended_at=row.ended_at,
+        end_reason=EndReason(row.end_reason) if row.end_reason else None,
+        frame_count=row.frame_count,
+        best_frame_id=row.best_frame_id,
+        tracks=_TRACKS.validate_python(row.tracks),
+        assessment=Assessment(
+            score=row.score,
+            summary=row.summary,
+            reasoning=row.reasoning,
+            factors=_FACTORS.validate_python(row.factors),
+            source=AssessmentSource(row.source),
+            verified=row.verified,
+            assessed_at=row.assessed_at,
+        ),
+    )

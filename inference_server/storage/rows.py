@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the query modules share."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+type AnyRow = Row[Any]
+"""A row as the driver gives it; each query module turns it into a typed value at once."""
+
+
+def insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert of the connection's own dialect, which has `on_conflict_do_...`."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Page[Item]:
+    """One page of a list, and the cursor of the next one when there is more."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+class BadCursorError(ValueError):
+    """A cursor that no list of ours gave out."""
+
+
+def encode_cursor(last_id: int) -> str:
+    """Return an opaque cursor that continues after this id."""
+    return base64.urlsafe_b64encode(str(last_id).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> int:
+    """Return the id in a cursor. Raises BadCursorError."""
+    try:
+        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+    except (ValueError, binascii.Error) as error:
+        raise BadCursorError(f'"{cursor[:40]}" is not a cursor') from error

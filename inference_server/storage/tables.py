@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The tables. A change here needs a migration in `migrations/versions`."""
+
+from datetime import UTC, datetime
+from typing import override
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, stored in UTC. A naive one raises ValueError instead of being guessed at."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no time zone")
+        return value.astimezone(UTC)
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Key = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts up only a column that is exactly INTEGER."""
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("server_id", String(32), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+cameras = Table(
+    "cameras",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_frame_at", UtcDateTime),
+    Column("last_frame_id", Key),
+    Column("last_event_id", Key),
+    Column("removed_at", UtcDateTime),
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("media_path", Text, nullable=False),
+    Column("captured_at", UtcDateTime, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    UniqueConstraint("camera_id", "content_hash"),
+    Index(None, "camera_id", "captured_at"),
+    sqlite_autoincrement=True,
+)
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("camera_id", String(64)),
+    Column("frame_id", ForeignKey("frames.id")),
+    Column("refusal_reason", String(32)),
+    Column("refusal_detail", Text),
+    Index(None, "refusal_reason", "arrived_at"),
+    sqlite_autoincrement=True,
+)
+"""Files found below the watch root and what became of them: a frame or a refusal."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("last_detection_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("end_reason", String(16)),
+    Column("frame_count", Integer, nullable=False),
+    Column("best_frame_id", ForeignKey("frames.id"), nullable=False),
+    Column("best_confidence", Float, nullable=False),
+    Column("tracks", JSON, nullable=False),
+    Column("score", Integer, nullable=False),
+    Column("assessment_id", Key),
+    Index(None, "started_at"),
+    Index(None, "camera_id", "started_at"),
+    Index(
+        "uq_events_open_camera_id",
+        "camera_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+detections = Table(
+    "detections",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("frame_id", ForeignKey("frames.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("event_id", ForeignKey("events.id"), index=True),
+    Column("label", String(16), nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("x", Float, nullable=False),
+    Column("y", Float, nullable=False),
+    Column("width", Float, nullable=False),
+    Column("height", Float, nullable=False),
+    UniqueConstraint("frame_id", "ordinal"),
+)
+
+assessments = Table(
+    "assessments",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("event_id", ForeignKey("events.id"), nullable=False, index=True),
+    Column("score", Integer, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("reasoning", Text, nullable=False),
+    Column("factors", JSON, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("verified", Boolean, nullable=False),
+    Column("assessed_at", UtcDateTime, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("stage", String(16), nullable=False),
+    Column("subject_id", Key, nullable=False),
+    Column("camera_id", String(64), nullable=False, index=True),
+    Column("available_at", UtcDateTime, nullable=False),
+    Column("enqueued_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("leased_until", UtcDateTime),
+    Column("last_error", Text),
+    UniqueConstraint("stage", "subject_id"),
+    Index(None, "stage", "available_at"),
+    sqlite_autoincrement=True,
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("stage", String(16), nullable=False),
+    Column("subject_id", Key, nullable=False),
+    Column("camera_id", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("enqueued_at", UtcDateTime, nullable=False),
+    Column("died_at", UtcDateTime, nullable=False),
+    UniqueConstraint("stage", "subject_id"),
+)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("sequence", Key, primary_key=True),
+    Column("body", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scope", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
