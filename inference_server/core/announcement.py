@@ -24,6 +24,26 @@ class CameraState:
     last_event_id: int | None
 
 
+def camera_state(
+    camera: Camera,
+    *,
+    last_frame_id: int | None,
+    last_event_id: int | None,
+    open_event: Event | None,
+    judged: bool,
+) -> CameraState:
+    """Return the state of a camera: its score is that of its open event, 0 without one, None when not judged."""
+    return CameraState(
+        camera=camera,
+        last_frame_id=last_frame_id,
+        judged=judged,
+        score=(open_event.assessment.score if open_event else 0) if judged else None,
+        occupied_by=frozenset(track.label.category for track in open_event.tracks) if open_event else frozenset(),
+        open_event_id=open_event.id if open_event else None,
+        last_event_id=last_event_id,
+    )
+
+
 class AnnouncementKind(StrEnum):
     """What an announcement tells."""
 

@@ -37,10 +37,13 @@ def camera_id(folder: str) -> str:
 
 
 def camera_name(folder: str) -> str:
-    """Return the name shown to people for a folder: "front_door" becomes "Front door"."""
+    """Return the name shown to people for a folder: "front_door" becomes "Front door".
+
+    A folder's name without any printable character gives its camera id: no database takes broken Unicode.
+    """
     words = " ".join(re.split(r"[\s_-]+", folder)).strip()
     printable = "".join(character for character in words if character.isprintable())
-    return printable[:1].upper() + printable[1:] or folder
+    return printable[:1].upper() + printable[1:] or camera_id(folder)
 
 
 def _unaccented(text: str) -> str:

@@ -38,6 +38,7 @@ class Event:
     end_reason: EndReason | None
     frame_count: int
     best_frame_id: int
+    best_confidence: float
     tracks: tuple[Track, ...]
     assessment: Assessment
 

@@ -37,22 +37,39 @@ async def unseen(connection: AsyncConnection, files: Sequence[FileVersion]) -> l
     return [file for file in files if file not in seen]
 
 
-async def record_frame(
-    connection: AsyncConnection, file: FileVersion, camera_id: str, frame_id: int, at: datetime
-) -> None:
-    """Record that a file became a frame, or repeats the content of one."""
-    await _record(connection, file, camera_id=camera_id, frame_id=frame_id, arrived_at=at)
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file and what became of it: a frame, new or of the same content, or a refusal."""
+
+    file: FileVersion
+    arrived_at: datetime
+    camera_id: str | None
+    frame_id: int | None = None
+    refusal: Refusal | None = None
 
 
-async def record_refusal(connection: AsyncConnection, file: FileVersion, refusal: Refusal) -> None:
-    """Record that a file was refused, and why."""
-    await _record(
-        connection,
-        file,
-        camera_id=refusal.camera_id,
-        arrived_at=refusal.refused_at,
-        refusal_reason=refusal.reason.value,
-        refusal_detail=refusal.detail,
+async def record(connection: AsyncConnection, items: Sequence[Arrival]) -> None:
+    """Record what became of files; a path that arrived before, with other content, is overwritten."""
+    if not items:
+        return
+    query = insert(connection, arrivals)
+    changing = [column.name for column in arrivals.c if column.name not in {"id", "path"}]
+    query = query.on_conflict_do_update(index_elements=["path"], set_={name: query.excluded[name] for name in changing})
+    await connection.execute(
+        query,
+        [
+            {
+                "path": item.file.path,
+                "size": item.file.size,
+                "modified_ns": item.file.modified_ns,
+                "arrived_at": item.arrived_at,
+                "camera_id": item.camera_id,
+                "frame_id": item.frame_id,
+                "refusal_reason": item.refusal.reason.value if item.refusal else None,
+                "refusal_detail": item.refusal.detail if item.refusal else None,
+            }
+            for item in items
+        ],
     )
 
 
@@ -77,17 +94,3 @@ async def refused_since(connection: AsyncConnection, now: datetime, period: time
         .where(arrivals.c.refusal_reason.is_not(None), arrivals.c.arrived_at > now - period)
     )
     return (await connection.execute(query)).scalar_one()
-
-
-async def _record(connection: AsyncConnection, file: FileVersion, **outcome: object) -> None:
-    values = {
-        "size": file.size,
-        "modified_ns": file.modified_ns,
-        "camera_id": None,
-        "frame_id": None,
-        "refusal_reason": None,
-        "refusal_detail": None,
-        **outcome,
-    }
-    query = insert(connection, arrivals).values(path=file.path, **values)
-    await connection.execute(query.on_conflict_do_update(index_elements=["path"], set_=values))

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Queries on cameras."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.announcement import CameraState
+from inference_server.core.announcement import CameraState, camera_state
 from inference_server.core.camera import Camera
 from inference_server.core.event import Event
 from inference_server.storage import events
@@ -37,38 +38,55 @@ async def remove(connection: AsyncConnection, camera_id: str, at: datetime) -> b
     return result.rowcount > 0
 
 
-async def saw_frame(connection: AsyncConnection, camera_id: str, frame_id: int, captured_at: datetime) -> None:
-    """Remember a camera's newest frame; an older one than the newest changes nothing."""
+@dataclass(frozen=True, slots=True)
+class CameraRow:
+    """A camera with its newest frame and event."""
+
+    camera: Camera
+    last_frame_id: int | None
+    last_event_id: int | None
+
+    def state(self, open_event: Event | None, *, judged: bool) -> CameraState:
+        """Return the camera as it stands with this open event."""
+        return camera_state(
+            self.camera,
+            last_frame_id=self.last_frame_id,
+            last_event_id=self.last_event_id,
+            open_event=open_event,
+            judged=judged,
+        )
+
+
+async def get_many(connection: AsyncConnection, camera_ids: Iterable[str]) -> Mapping[str, CameraRow]:
+    """Return the cameras that exist and were not removed, by id."""
+    query = select(cameras).where(cameras.c.id.in_(list(camera_ids)), cameras.c.removed_at.is_(None))
+    return {row.id: _row(row) for row in await connection.execute(query)}
+
+
+async def update_latest(connection: AsyncConnection, row: CameraRow) -> None:
+    """Write a camera's newest frame and event."""
     await connection.execute(
         update(cameras)
-        .where(
-            cameras.c.id == camera_id,
-            (cameras.c.last_frame_at.is_(None)) | (cameras.c.last_frame_at <= captured_at),
+        .where(cameras.c.id == row.camera.id)
+        .values(
+            last_frame_at=row.camera.last_frame_at, last_frame_id=row.last_frame_id, last_event_id=row.last_event_id
         )
-        .values(last_frame_at=captured_at, last_frame_id=frame_id)
     )
-
-
-async def had_event(connection: AsyncConnection, camera_id: str, event_id: int) -> None:
-    """Remember a camera's newest event."""
-    await connection.execute(update(cameras).where(cameras.c.id == camera_id).values(last_event_id=event_id))
 
 
 async def state(connection: AsyncConnection, camera_id: str, *, judged: bool) -> CameraState | None:
     """Return a camera as it stands, or None for an unknown or removed one."""
-    row = (
-        await connection.execute(select(cameras).where(cameras.c.id == camera_id, cameras.c.removed_at.is_(None)))
-    ).one_or_none()
+    row = (await get_many(connection, [camera_id])).get(camera_id)
     if row is None:
         return None
-    return _state(row, await events.open_event(connection, camera_id), judged=judged)
+    return row.state(await events.open_event(connection, camera_id), judged=judged)
 
 
 async def states(connection: AsyncConnection, *, judged: bool) -> tuple[CameraState, ...]:
     """Return every camera as it stands, by name."""
     open_events = {event.camera_id: event for event in await events.open_events(connection)}
     rows = await connection.execute(select(cameras).where(cameras.c.removed_at.is_(None)).order_by(cameras.c.name))
-    return tuple(_state(row, open_events.get(row.id), judged=judged) for row in rows)
+    return tuple(_row(row).state(open_events.get(row.id), judged=judged) for row in rows)
 
 
 async def last_event_ids(connection: AsyncConnection) -> Iterable[int]:
@@ -85,14 +103,6 @@ async def count(connection: AsyncConnection) -> int:
     return (await connection.execute(query)).scalar_one()
 
 
-def _state(row: AnyRow, open_event: Event | None, *, judged: bool) -> CameraState:
-    score = (open_event.assessment.score if open_event else 0) if judged else None
-    return CameraState(
-        camera=Camera(row.id, row.name, row.created_at, row.last_frame_at),
-        last_frame_id=row.last_frame_id,
-        judged=judged,
-        score=score,
-        occupied_by=frozenset(track.label.category for track in open_event.tracks) if open_event else frozenset(),
-        open_event_id=open_event.id if open_event else None,
-        last_event_id=row.last_event_id,
-    )
+def _row(row: AnyRow) -> CameraRow:
+    camera = Camera(row.id, row.name, row.created_at, row.last_frame_at)
+    return CameraRow(camera, row.last_frame_id, row.last_event_id)

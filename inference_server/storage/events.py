@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Queries on events and their assessments."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Select, select, update
@@ -45,21 +46,28 @@ async def start(connection: AsyncConnection, camera_id: str, started_at: datetim
     """Open an event and return it. A camera has one open event at most: a second raises IntegrityError."""
     query = events.insert().values(camera_id=camera_id, started_at=started_at, **_columns(change))
     event_id = (await connection.execute(query.returning(events.c.id))).scalar_one()
-    return await _assess(connection, event_id, change.assessment)
+    assessment_id = await _add_assessment(connection, event_id, change.assessment)
+    await connection.execute(update(events).where(events.c.id == event_id).values(assessment_id=assessment_id))
+    return Event(
+        id=event_id, camera_id=camera_id, started_at=started_at, ended_at=None, end_reason=None, **_fields(change)
+    )
 
 
 async def change(connection: AsyncConnection, event: Event, change: EventChange) -> Event:
-    """Write what a frame changed and return the event as it is now; an unchanged verdict is not stored again."""
-    await connection.execute(update(events).where(events.c.id == event.id).values(**_columns(change)))
+    """Write what frames changed and return the event as it is now; an unchanged verdict is not stored again."""
+    columns = _columns(change)
     if _verdict(event.assessment) == _verdict(change.assessment):
-        return await _one(connection, event.id)
-    return await _assess(connection, event.id, change.assessment)
+        change = replace(change, assessment=event.assessment)
+    else:
+        columns["assessment_id"] = await _add_assessment(connection, event.id, change.assessment)
+    await connection.execute(update(events).where(events.c.id == event.id).values(**columns))
+    return replace(event, **_fields(change))
 
 
-async def end(connection: AsyncConnection, event_id: int, at: datetime, reason: EndReason) -> Event:
+async def end(connection: AsyncConnection, event: Event, at: datetime, reason: EndReason) -> Event:
     """Close an event and return it."""
-    await connection.execute(update(events).where(events.c.id == event_id).values(ended_at=at, end_reason=reason.value))
-    return await _one(connection, event_id)
+    await connection.execute(update(events).where(events.c.id == event.id).values(ended_at=at, end_reason=reason.value))
+    return replace(event, ended_at=at, end_reason=reason)
 
 
 async def get(connection: AsyncConnection, event_id: int) -> Event | None:
@@ -76,22 +84,19 @@ async def get_many(connection: AsyncConnection, event_ids: Sequence[int]) -> tup
 
 async def open_event(connection: AsyncConnection, camera_id: str) -> Event | None:
     """Return a camera's open event, or None."""
-    row = (
-        await connection.execute(_query().where(events.c.camera_id == camera_id, events.c.ended_at.is_(None)))
-    ).one_or_none()
-    return _event(row) if row else None
+    return (await open_events_of(connection, [camera_id])).get(camera_id)
+
+
+async def open_events_of(connection: AsyncConnection, camera_ids: Iterable[str]) -> Mapping[str, Event]:
+    """Return the open events of these cameras, by camera id."""
+    query = _query().where(events.c.camera_id.in_(list(camera_ids)), events.c.ended_at.is_(None))
+    return {row.camera_id: _event(row) for row in await connection.execute(query)}
 
 
 async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
     """Return every open event, oldest first."""
     rows = await connection.execute(_query().where(events.c.ended_at.is_(None)).order_by(events.c.id))
     return tuple(map(_event, rows))
-
-
-async def best_confidence(connection: AsyncConnection, event_id: int) -> float:
-    """Return the highest confidence of the event's best frame."""
-    query = select(events.c.best_confidence).where(events.c.id == event_id)
-    return float((await connection.execute(query)).scalar_one())
 
 
 async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, cursor: str | None) -> Page[Event]:
@@ -111,7 +116,7 @@ async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, 
     return Page(tuple(map(_event, rows[:limit])), encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
 
 
-async def _assess(connection: AsyncConnection, event_id: int, assessment: Assessment) -> Event:
+async def _add_assessment(connection: AsyncConnection, event_id: int, assessment: Assessment) -> int:
     query = assessments.insert().values(
         event_id=event_id,
         score=assessment.score,
@@ -122,20 +127,18 @@ async def _assess(connection: AsyncConnection, event_id: int, assessment: Assess
         verified=assessment.verified,
         assessed_at=assessment.assessed_at,
     )
-    assessment_id = (await connection.execute(query.returning(assessments.c.id))).scalar_one()
-    await connection.execute(update(events).where(events.c.id == event_id).values(assessment_id=assessment_id))
-    return await _one(connection, event_id)
-
-
-async def _one(connection: AsyncConnection, event_id: int) -> Event:
-    return _event((await connection.execute(_query().where(events.c.id == event_id))).one())
+    return int((await connection.execute(query.returning(assessments.c.id))).scalar_one())
 
 
 def _verdict(assessment: Assessment) -> tuple[object, ...]:
     return (assessment.score, assessment.summary, assessment.factors, assessment.source, assessment.verified)
 
 
-def _columns(change: EventChange) -> dict[str, object]:
+def _fields(change: EventChange) -> dict[str, Any]:
+    return {field.name: getattr(change, field.name) for field in fields(change)}
+
+
+def _columns(change: EventChange) -> dict[str, Any]:
     return {
         "last_detection_at": change.last_detection_at,
         "frame_count": change.frame_count,
@@ -161,6 +164,7 @@ def _event(row: AnyRow) -> Event:
         end_reason=EndReason(row.end_reason) if row.end_reason else None,
         frame_count=row.frame_count,
         best_frame_id=row.best_frame_id,
+        best_confidence=row.best_confidence,
         tracks=_TRACKS.validate_python(row.tracks),
         assessment=Assessment(
             score=row.score,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Queries on frames and their detections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, update
@@ -13,33 +14,35 @@ from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import detections, frames
 
 
-async def add(
-    connection: AsyncConnection,
-    *,
-    camera_id: str,
-    content_hash: str,
-    media_path: str,
-    captured_at: datetime,
-    arrived_at: datetime,
-    width: int,
-    height: int,
-) -> int | None:
-    """Add a frame and return its id, or None when the camera already has this content."""
+@dataclass(frozen=True, slots=True)
+class NewFrame:
+    """A frame that has no id yet. Sizes are in pixels."""
+
+    camera_id: str
+    content_hash: str
+    media_path: str
+    captured_at: datetime
+    arrived_at: datetime
+    width: int
+    height: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes a frame unique: its camera and its content."""
+        return self.camera_id, self.content_hash
+
+
+async def add(connection: AsyncConnection, new: Sequence[NewFrame]) -> Mapping[tuple[str, str], int]:
+    """Add frames and return the ids of those that were new, by key; content that a camera already has is left out."""
+    if not new:
+        return {}
     query = (
         insert(connection, frames)
-        .values(
-            camera_id=camera_id,
-            content_hash=content_hash,
-            media_path=media_path,
-            captured_at=captured_at,
-            arrived_at=arrived_at,
-            width=width,
-            height=height,
-        )
         .on_conflict_do_nothing(index_elements=["camera_id", "content_hash"])
-        .returning(frames.c.id)
+        .returning(frames.c.camera_id, frames.c.content_hash, frames.c.id)
     )
-    return (await connection.execute(query)).scalar()
+    rows = await connection.execute(query, [asdict(frame) for frame in new])
+    return {(row.camera_id, row.content_hash): row.id for row in rows}
 
 
 async def find_id(connection: AsyncConnection, camera_id: str, content_hash: str) -> int | None:
@@ -61,7 +64,8 @@ async def get_many(connection: AsyncConnection, frame_ids: Sequence[int]) -> Map
 
 async def latest(connection: AsyncConnection, camera_id: str) -> Frame | None:
     """Return a camera's newest frame, judged or not."""
-    query = select(frames).where(frames.c.camera_id == camera_id).order_by(frames.c.captured_at.desc()).limit(1)
+    newest_first = (frames.c.captured_at.desc(), frames.c.id.desc())
+    query = select(frames).where(frames.c.camera_id == camera_id).order_by(*newest_first).limit(1)
     row = (await connection.execute(query)).one_or_none()
     return _frame(row) if row else None
 
@@ -92,41 +96,32 @@ async def add_detections(connection: AsyncConnection, found: Mapping[int, Sequen
         await connection.execute(query, rows)
 
 
-async def give_to_event(connection: AsyncConnection, frame_id: int, event_id: int) -> None:
-    """Make the frame's detections belong to an event."""
-    await connection.execute(update(detections).where(detections.c.frame_id == frame_id).values(event_id=event_id))
+async def give_to_event(connection: AsyncConnection, frame_ids: Sequence[int], event_id: int) -> None:
+    """Make the frames' detections belong to an event."""
+    await connection.execute(update(detections).where(detections.c.frame_id.in_(frame_ids)).values(event_id=event_id))
 
 
-async def sighting(connection: AsyncConnection, frame: Frame) -> Sighting:
-    """Return what was detected in a frame."""
+async def sightings(connection: AsyncConnection, found: Iterable[Frame]) -> Mapping[int, Sighting]:
+    """Return what was detected in each of these frames, by frame id."""
+    by_id = {frame.id: frame for frame in found}
     rows = await connection.execute(
-        select(detections).where(detections.c.frame_id == frame.id).order_by(detections.c.ordinal)
+        select(detections).where(detections.c.frame_id.in_(by_id)).order_by(detections.c.frame_id, detections.c.ordinal)
     )
-    return Sighting(frame.id, frame.captured_at, frame.width, frame.height, tuple(map(_detection, rows)))
+    seen: dict[int, list[Detection]] = {frame_id: [] for frame_id in by_id}
+    for row in rows:
+        seen[row.frame_id].append(_detection(row))
+    return {
+        frame.id: Sighting(frame.id, frame.captured_at, frame.width, frame.height, tuple(seen[frame.id]))
+        for frame in by_id.values()
+    }
 
 
 async def sightings_of_event(connection: AsyncConnection, event_id: int) -> tuple[Sighting, ...]:
     """Return what was detected in an event's frames, oldest first."""
-    rows = await connection.execute(
-        select(
-            detections,
-            frames.c.captured_at,
-            frames.c.width.label("frame_width"),
-            frames.c.height.label("frame_height"),
-        )
-        .join(frames, frames.c.id == detections.c.frame_id)
-        .where(detections.c.event_id == event_id)
-        .order_by(frames.c.captured_at, frames.c.id, detections.c.ordinal)
-    )
-    by_frame: dict[int, list[AnyRow]] = {}
-    for row in rows:
-        by_frame.setdefault(row.frame_id, []).append(row)
-    return tuple(
-        Sighting(
-            frame_id, group[0].captured_at, group[0].frame_width, group[0].frame_height, tuple(map(_detection, group))
-        )
-        for frame_id, group in by_frame.items()
-    )
+    of_event = select(detections.c.frame_id).where(detections.c.event_id == event_id)
+    rows = await connection.execute(select(frames).where(frames.c.id.in_(of_event)))
+    seen = await sightings(connection, map(_frame, rows))
+    return tuple(sorted(seen.values(), key=lambda sighting: (sighting.captured_at, sighting.frame_id)))
 
 
 def _frame(row: AnyRow) -> Frame:

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The web application: routes, authentication, feed and WebSocket, put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from inference_server.api import middlewares, openapi, websocket
+from inference_server.api.authentication import AUTHENTICATOR, Authenticator
+from inference_server.api.context import CONTEXT, ApiContext
+from inference_server.api.feed import FEED, Feed
+from inference_server.api.routes import cameras, events, frames, refusals, system
+from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
+from inference_server.api.throttle import Throttle
+
+_RESOURCES: tuple[AnyRoute, ...] = (
+    *system.ROUTES,
+    *cameras.ROUTES,
+    *events.ROUTES,
+    *frames.ROUTES,
+    *refusals.ROUTES,
+)
+
+ROUTES: tuple[AnyRoute, ...] = (*_RESOURCES, openapi.route(_RESOURCES))
+"""Every route of the REST interface."""
+
+
+def create_application(context: ApiContext) -> web.Application:
+    """Return the application; the database must be open when it starts."""
+    application = web.Application(
+        middlewares=(middlewares.log, middlewares.problems, middlewares.body_limit),
+        client_max_size=middlewares.MAX_BODY,
+    )
+    throttle = Throttle(context.clock, context.limits.refusals_per_minute)
+    application[CONTEXT] = context
+    application[AUTHENTICATOR] = Authenticator(context.database, throttle)
+    application[FEED] = Feed(context)
+    application[PICTURE_TURNS] = asyncio.Semaphore(context.limits.pictures_at_once)
+    application[websocket.OPEN_SOCKETS] = set()
+    register(application, ROUTES)
+    application.router.add_get(websocket.PATH, websocket.handle, allow_head=False)
+    application.on_response_prepare.append(middlewares.safe_headers)
+    application.on_shutdown.append(websocket.close_all)
+    application.cleanup_ctx.append(_running_feed)
+    return application
+
+
+async def _running_feed(application: web.Application) -> AsyncIterator[None]:
+    await application[FEED].start()
+    yield
+    await application[FEED].stop()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the routes need, given by the composition root."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+
+from inference_server.core.assessment import LevelThresholds
+from inference_server.core.clock import Clock
+from inference_server.core.signal import Signal
+from inference_server.core.status import DetectorStatus, QueueStatus
+from inference_server.observability.health import HealthBoard
+from inference_server.storage.database import Database
+from inference_server.storage.media import MediaFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiLimits:
+    """How much and how long; the defaults are those of the protocol."""
+
+    handshake_seconds: float = 10.0
+    """How long a client may take for each message it owes."""
+    heartbeat_seconds: float = 20.0
+    close_seconds: float = 1.0
+    """How long a closing WebSocket waits for the client's goodbye."""
+    queue_length: int = 1000
+    """Messages that wait for a slow reader before it is sent away."""
+    replay_length: int = 1000
+    """A client that missed more messages gets a snapshot."""
+    server_interval_seconds: float = 1.0
+    """The shortest time between two `server` messages."""
+    recheck_seconds: float = 10.0
+    """How often the database is asked for announcements of other processes, which cannot notify this one."""
+    refusals_per_minute: int = 10
+    """Wrong tokens from one address before it is slowed."""
+    refusal_delay_seconds: float = 5.0
+    """How long a slowed address waits for a WebSocket's `auth_failed`."""
+    token_check_seconds: float = 60.0
+    """How often an open WebSocket's token is looked up again."""
+    pictures_at_once: int = 2
+    """Pictures decoded and drawn at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    """The parts that answers are made from."""
+
+    database: Database
+    media: MediaFolder
+    clock: Clock
+    server_id: str
+    name: str
+    thresholds: LevelThresholds
+    health: HealthBoard
+    detector_status: Callable[[], DetectorStatus]
+    queue_status: Callable[[], Awaitable[QueueStatus]]
+    announced: Signal
+    """Notified after each commit that added announcements."""
+    server_changed: Signal
+    """Notified when the server object changed."""
+    ready: Callable[[], bool]
+    started_at: datetime
+    limits: ApiLimits = ApiLimits()
+
+
+CONTEXT = web.AppKey("context", ApiContext)

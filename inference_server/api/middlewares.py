@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What surrounds every request: the log, problems instead of exceptions, limits, safe headers."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from inference_server.api.problems import ProblemCode, ProblemError
+
+MAX_BODY = 64 << 10
+"""Bytes; no request of schema version 1 has a body."""
+
+_LOGGER = logging.getLogger(__name__)
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def log(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log each request at debug level: never its headers or query."""
+    started = time.perf_counter()
+    response = await handler(request)
+    milliseconds = (time.perf_counter() - started) * 1000
+    _LOGGER.debug(
+        "%s %s %s: %d in %.1f ms",
+        request.remote,
+        request.method,
+        request.rel_url.raw_path,
+        response.status,
+        milliseconds,
+    )
+    return response
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception into a problem document."""
+    try:
+        return await handler(request)
+    except ProblemError as error:
+        return error.response()
+    except web.HTTPException as error:
+        return _of_aiohttp(request, error).response()
+    except Exception:
+        _LOGGER.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        problem = ProblemError(
+            ProblemCode.INTERNAL,
+            "The server failed at this request.",
+            "The server's log says why; GET /api/system/health/full shows which part is unwell.",
+        )
+        return problem.response()
+
+
+@web.middleware
+async def body_limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a request whose body is too large, before anything reads it."""
+    if request.content_length is not None and request.content_length > MAX_BODY:
+        raise _too_large()
+    return await handler(request)
+
+
+async def safe_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Keep browsers from guessing, framing or storing what is private."""
+    response.headers[hdrs.SERVER] = "hsi"
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    response.headers["Referrer-Policy"] = "no-referrer"
+
+
+def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
+    documentation = "GET /api/openapi.json describes every request."
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return ProblemError(
+            ProblemCode.METHOD_NOT_ALLOWED,
+            f"{request.method} is not possible here.",
+            f"Possible: {allowed}.",
+            headers={hdrs.ALLOW: allowed},
+        )
+    if isinstance(error, web.HTTPNotFound):
+        return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", documentation)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return _too_large()
+    return ProblemError(
+        ProblemCode.INVALID_REQUEST,
+        f"The request is not understood: {error.reason}.",
+        documentation,
+        status=max(error.status, HTTPStatus.BAD_REQUEST),
+    )
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(
+        ProblemCode.TOO_LARGE,
+        f"The request's body is larger than {MAX_BODY} bytes.",
+        "Send no body; pictures go into the camera's folder.",
+        headers={hdrs.CONNECTION: "close"},
+    )

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Problems: what clients are told when something goes wrong (RFC 9457)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from aiohttp import web
+
+from inference_server.api.schema import WireObject
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class ProblemCode(StrEnum):
+    """The stable names, made for programs."""
+
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    NOT_FOUND = "not_found"
+    CAMERA_NOT_FOUND = "camera_not_found"
+    EVENT_NOT_FOUND = "event_not_found"
+    FRAME_NOT_FOUND = "frame_not_found"
+    NO_PICTURE = "no_picture"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INVALID_REQUEST = "invalid_request"
+    TOO_LARGE = "too_large"
+    NOT_READY = "not_ready"
+    INTERNAL = "internal"
+
+    @property
+    def kind(self) -> "ProblemKind":
+        """The status and title of this code."""
+        return _KINDS[self]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """What all problems of a code have in common."""
+
+    status: int
+    title: str
+
+
+_KINDS = {
+    ProblemCode.UNAUTHORIZED: ProblemKind(401, "Unauthorized"),
+    ProblemCode.FORBIDDEN: ProblemKind(403, "Forbidden"),
+    ProblemCode.TOO_MANY_ATTEMPTS: ProblemKind(429, "Too many attempts"),
+    ProblemCode.NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.CAMERA_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.EVENT_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.FRAME_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.NO_PICTURE: ProblemKind(404, "No picture"),
+    ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
+    ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
+    ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
+    ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
+    ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
+}
+
+
+class Problem(WireObject):
+    """A problem document."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: int
+    code: ProblemCode
+    detail: str
+    remedy: str
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem. `status` overrides that of the code."""
+
+    def __init__(
+        self,
+        code: ProblemCode,
+        detail: str,
+        remedy: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take what the client is told."""
+        super().__init__(detail)
+        self.problem = Problem(
+            title=code.kind.title, status=status or code.kind.status, code=code, detail=detail, remedy=remedy
+        )
+        self.headers = headers or {}
+
+    def response(self) -> web.Response:
+        """Return the problem document as a response."""
+        return web.Response(
+            status=self.problem.status,
+            headers=self.headers,
+            content_type=CONTENT_TYPE,
+            text=self.problem.model_dump_json(),
+        )
+
+
+def camera_not_found(camera_id: str) -> ProblemError:
+    """Return the problem of an unknown or removed camera."""
+    return ProblemError(
+        ProblemCode.CAMERA_NOT_FOUND, f'There is no camera "{camera_id}".', "GET /api/cameras lists the cameras."
+    )
+
+
+def event_not_found(event_id: int) -> ProblemError:
+    """Return the problem of an unknown event."""
+    return ProblemError(
+        ProblemCode.EVENT_NOT_FOUND, f"There is no event {event_id}.", "GET /api/events lists the events."
+    )
+
+
+def frame_not_found(frame_id: int) -> ProblemError:
+    """Return the problem of an unknown frame."""
+    return ProblemError(
+        ProblemCode.FRAME_NOT_FOUND,
+        f"There is no frame {frame_id}.",
+        "GET /api/events/{event_id}/detections names the frames of an event.",
+    )
+
+
+def invalid_request(detail: str, remedy: str = "GET /api/openapi.json describes every request.") -> ProblemError:
+    """Return the problem of a request that says something impossible."""
+    return ProblemError(ProblemCode.INVALID_REQUEST, detail, remedy)
+
+
+def no_picture(detail: str, remedy: str) -> ProblemError:
+    """Return the problem of a picture that cannot be shown."""
+    return ProblemError(ProblemCode.NO_PICTURE, detail, remedy)

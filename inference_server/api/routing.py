@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Declaring a route once: for the router, for the checks before its handler, and for the OpenAPI document."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPMethod, HTTPStatus
+from typing import Annotated, Any
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference_server.api.authentication import AUTHENTICATOR
+from inference_server.api.context import CONTEXT, ApiContext
+from inference_server.api.pictures import Picture
+from inference_server.api.problems import ProblemCode, invalid_request
+from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
+from inference_server.storage.tokens import Scope
+
+CameraId = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=MAX_CAMERA_ID_LENGTH)]
+RowId = Annotated[int, Field(ge=1, lt=2**63)]
+Width = Annotated[int, Field(ge=64, le=3840, description="Scales the picture down to this width; never up.")]
+PageSize = Annotated[int, Field(ge=1, le=200, description="How many items a page holds.")]
+Cursor = Annotated[str, Field(min_length=1, max_length=24, description="The `next_cursor` of the page before.")]
+
+PICTURE_TURNS = web.AppKey("picture_turns", asyncio.Semaphore)
+
+
+class Parameters(BaseModel):
+    """What a request says in its path and query, checked. A name that no field has is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
+    """One method of one path. A scope of None needs no token; problems are those beyond the usual ones."""
+
+    method: HTTPMethod = HTTPMethod.GET
+    path: str
+    summary: str
+    scope: Scope | None
+    parameters: type[Asked]
+    answer: type[Answer]
+    handler: Callable[[ApiContext, Asked], Awaitable[Answer]]
+    problems: tuple[ProblemCode, ...] = ()
+
+    @property
+    def path_names(self) -> frozenset[str]:
+        """The parameters that stand in the path; all others stand in the query."""
+        return frozenset(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The status of a success."""
+        return HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture) else HTTPStatus.NO_CONTENT
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
+        if self.scope is not None:
+            await request.app[AUTHENTICATOR].authorize(request, self.scope)
+        asked = self._parse(request)
+        answer = await self.handler(request.app[CONTEXT], asked)
+        if isinstance(answer, Picture):
+            return await _picture_response(request, answer)
+        if answer is None:
+            return web.Response(status=self.status)
+        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+
+    def _parse(self, request: web.Request) -> Asked:
+        repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
+        repeated |= request.query.keys() & self.path_names
+        if repeated:
+            raise invalid_request(f"Given more than once: {_named(repeated)}.")
+        try:
+            return self.parameters.model_validate({**request.query, **request.match_info})
+        except ValidationError as error:
+            known = self.parameters.model_fields.keys() - self.path_names
+            remedy = f"Known parameters: {_named(known)}." if known else "This path takes no parameters."
+            raise invalid_request(_explained(error), remedy) from error
+
+
+type AnyRoute = Route[Any, Any]
+
+
+def register(application: web.Application, routes: Iterable[AnyRoute]) -> None:
+    """Give each route to the application's router. What can be got can be asked for its head too."""
+    for route in routes:
+        application.router.add_route(route.method, route.path, route.respond)
+        if route.method is HTTPMethod.GET:
+            application.router.add_route(HTTPMethod.HEAD, route.path, route.respond)
+
+
+async def _picture_response(request: web.Request, picture: Picture) -> web.Response:
+    if any(tag.value in {picture.etag, "*"} for tag in request.if_none_match or ()):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED)
+    else:
+        async with request.app[PICTURE_TURNS]:
+            content = await asyncio.to_thread(picture.render)
+        response = web.Response(body=content, content_type="image/jpeg")
+    response.etag = picture.etag
+    response.headers[hdrs.CACHE_CONTROL] = "private, no-cache"
+    return response
+
+
+def _explained(error: ValidationError) -> str:
+    return " ".join(_sentence(str(item["loc"][0])[:40], item["type"], item["msg"]) for item in error.errors())
+
+
+def _sentence(name: str, kind: str, message: str) -> str:
+    return f'There is no parameter "{name}".' if kind == "extra_forbidden" else f"{name}: {message}."
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(name[:40] for name in sorted(names))

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The objects of the wire format, and the functions that make them from core values."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from inference_server import __version__
+from inference_server.core.announcement import CameraState
+from inference_server.core.assessment import MAX_SCORE, AssessmentSource, LevelThresholds, RiskLevel, risk_level
+from inference_server.core.detection import Category, Detection, Label, Sighting
+from inference_server.core.event import EndReason, Event
+from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.observability.health import ComponentHealth, Detail, HealthState
+
+SCHEMA_VERSION = 1
+"""The version of the wire format that this server speaks."""
+MIN_SCHEMA_VERSION = 1
+"""The oldest version of a client that this server still understands."""
+
+
+def _to_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC)
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Score = Annotated[int, Field(ge=0, le=MAX_SCORE)]
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class WireObject(BaseModel):
+    """An object as it is sent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RiskObject(WireObject):
+    """A score and its level."""
+
+    score: Score
+    level: RiskLevel
+
+
+class OccupancyObject(WireObject):
+    """Which kinds of object the camera's open event holds."""
+
+    person: bool
+    vehicle: bool
+    animal: bool
+
+
+class CameraObject(WireObject):
+    """A camera. When it cannot be judged, risk and occupancy are null: unknown, not safe."""
+
+    id: str
+    name: str
+    created_at: UtcTime
+    last_frame_at: UtcTime | None
+    last_frame_id: int | None
+    judged: bool
+    risk: RiskObject | None
+    occupancy: OccupancyObject | None
+    open_event_id: int | None
+    last_event_id: int | None
+
+
+class TrackObject(WireObject):
+    """One object followed through the frames of an event."""
+
+    label: Label
+    confidence: Confidence
+    first_seen_at: UtcTime
+    last_seen_at: UtcTime
+    frames: int
+
+
+class FactorObject(WireObject):
+    """One signed contribution to a score."""
+
+    name: str
+    points: int
+    evidence: str
+
+
+class EventObject(WireObject):
+    """An event, running while `ended_at` is null."""
+
+    id: int
+    camera_id: str
+    started_at: UtcTime
+    last_detection_at: UtcTime
+    ended_at: UtcTime | None
+    end_reason: EndReason | None
+    frame_count: int
+    best_frame_id: int
+    objects: dict[Label, int]
+    tracks: tuple[TrackObject, ...]
+    risk: RiskObject
+    summary: str
+    reasoning: str
+    factors: tuple[FactorObject, ...]
+    source: AssessmentSource
+    verified: bool
+    assessed_at: UtcTime
+
+
+class DetectorObject(WireObject):
+    """The detector in use."""
+
+    state: DetectorState
+    model: str | None
+    name: str | None
+    fallback: bool
+    provider: str | None
+    message: str | None
+
+
+class ServerObject(WireObject):
+    """The server and what it is busy with."""
+
+    server_id: str
+    name: str
+    version: str
+    schema_version: int
+    min_schema_version: int
+    queue_depth: int
+    dead_letters: int
+    detector: DetectorObject
+
+
+class BoxObject(WireObject):
+    """A rectangle in pixels of the frame."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class DetectionObject(WireObject):
+    """One object seen in one frame."""
+
+    frame_id: int
+    captured_at: UtcTime
+    label: Label
+    confidence: Confidence
+    box: BoxObject
+
+
+class RefusalObject(WireObject):
+    """A file that did not become a frame."""
+
+    path: str
+    camera_id: str | None
+    reason: RefusalReason
+    detail: str
+    refused_at: UtcTime
+
+
+class ComponentObject(WireObject):
+    """The health of one part of the server."""
+
+    name: str
+    state: HealthState
+    since: UtcTime
+    last_error: str | None
+    still_works: str | None
+    remedy: str | None
+    details: dict[str, Detail]
+
+
+class HealthReport(WireObject):
+    """The health of the server and its parts."""
+
+    status: HealthState
+    version: str
+    server_id: str
+    started_at: UtcTime
+    components: tuple[ComponentObject, ...]
+
+
+def risk(score: int, thresholds: LevelThresholds) -> RiskObject:
+    """Return a score with its level."""
+    return RiskObject(score=score, level=risk_level(score, thresholds))
+
+
+def camera(state: CameraState, thresholds: LevelThresholds) -> CameraObject:
+    """Return a camera as it is sent."""
+    score = state.score if state.judged else None
+    return CameraObject(
+        id=state.camera.id,
+        name=state.camera.name,
+        created_at=state.camera.created_at,
+        last_frame_at=state.camera.last_frame_at,
+        last_frame_id=state.last_frame_id,
+        judged=state.judged,
+        risk=None if score is None else risk(score, thresholds),
+        occupancy=None if score is None else _occupancy(state.occupied_by),
+        open_event_id=state.open_event_id,
+        last_event_id=state.last_event_id,
+    )
+
+
+def event(value: Event, thresholds: LevelThresholds) -> EventObject:
+    """Return an event as it is sent."""
+    verdict = value.assessment
+    return EventObject(
+        id=value.id,
+        camera_id=value.camera_id,
+        started_at=value.started_at,
+        last_detection_at=value.last_detection_at,
+        ended_at=value.ended_at,
+        end_reason=value.end_reason,
+        frame_count=value.frame_count,
+        best_frame_id=value.best_frame_id,
+        objects=dict(Counter(track.label for track in value.tracks).most_common()),
+        tracks=tuple(TrackObject.model_validate(track, from_attributes=True) for track in value.tracks),
+        risk=risk(verdict.score, thresholds),
+        summary=verdict.summary,
+        reasoning=verdict.reasoning,
+        factors=tuple(FactorObject.model_validate(factor, from_attributes=True) for factor in verdict.factors),
+        source=verdict.source,
+        verified=verdict.verified,
+        assessed_at=verdict.assessed_at,
+    )
+
+
+def server(server_id: str, name: str, detector: DetectorStatus, queue: QueueStatus) -> ServerObject:
+    """Return the server object."""
+    return ServerObject(
+        server_id=server_id,
+        name=name,
+        version=__version__,
+        schema_version=SCHEMA_VERSION,
+        min_schema_version=MIN_SCHEMA_VERSION,
+        queue_depth=queue.depth,
+        dead_letters=queue.dead_letters,
+        detector=DetectorObject.model_validate(detector, from_attributes=True),
+    )
+
+
+def detections(sightings: Iterable[Sighting]) -> Iterator[DetectionObject]:
+    """Yield every detection with the frame it was seen in."""
+    for sighting in sightings:
+        for found in sighting.detections:
+            yield _detection(sighting, found)
+
+
+def refusal(value: Refusal) -> RefusalObject:
+    """Return a refusal as it is sent."""
+    return RefusalObject.model_validate(value, from_attributes=True)
+
+
+def component(health: ComponentHealth) -> ComponentObject:
+    """Return a component's health as it is sent."""
+    return ComponentObject(
+        name=health.name,
+        state=health.state,
+        since=health.since,
+        last_error=health.last_error,
+        still_works=health.still_works,
+        remedy=health.remedy,
+        details=dict(health.details),
+    )
+
+
+def _occupancy(categories: frozenset[Category]) -> OccupancyObject:
+    return OccupancyObject(
+        person=Category.PERSON in categories,
+        vehicle=Category.VEHICLE in categories,
+        animal=Category.ANIMAL in categories,
+    )
+
+
+def _detection(sighting: Sighting, found: Detection) -> DetectionObject:
+    return DetectionObject(
+        frame_id=sighting.frame_id,
+        captured_at=sighting.captured_at,
+        label=found.label,
+        confidence=found.confidence,
+        box=BoxObject.model_validate(found.box, from_attributes=True),
+    )

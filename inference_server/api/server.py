@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Listening: the application on a host and port."""
+
+import errno
+
+from aiohttp import web
+
+from inference_server.api.application import create_application
+from inference_server.api.context import ApiContext
+
+_SHUTDOWN_SECONDS = 2.0
+
+
+class CannotListenError(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+class ApiServer:
+    """Serves the API from `start` to `stop`."""
+
+    def __init__(self, context: ApiContext, host: str, port: int) -> None:
+        """Take where to listen; port 0 means any free one."""
+        self._host = host
+        self._port = port
+        self._runner = web.AppRunner(
+            create_application(context), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
+
+    async def start(self) -> None:
+        """Listen. The database must be open. Raises CannotListenError."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise CannotListenError(_explain(error, self._host, self._port)) from error
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on. Raises RuntimeError before the start."""
+        if not self._runner.addresses:
+            raise RuntimeError("The server does not listen: it was not started.")
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Say goodbye to the clients and stop listening."""
+        await self._runner.cleanup()
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use by another program. "
+            "Stop that program, or set HSI_API__PORT to a free port."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs privileges that this program lacks. Set HSI_API__PORT to 1024 or more."
+    return f"{host} port {port} cannot be listened on ({error.strerror}). Check HSI_API__HOST and HSI_API__PORT."

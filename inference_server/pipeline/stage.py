@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A stage, and the loop that feeds it from the broker."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.pipeline.broker import Broker, Message, StageName
+from inference_server.pipeline.retry import MAX_ATTEMPTS, PermanentError, retry_delay
+from inference_server.storage.database import STORAGE_FAILURES
+
+_LOGGER = logging.getLogger(__name__)
+
+STORAGE_RETRY_SECONDS = 2.0
+
+
+class Stage(Protocol):
+    """Consumes messages: commits results, next messages and the end of its own messages together."""
+
+    @property
+    def name(self) -> StageName:
+        """Which messages it wants."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many messages it takes at once."""
+        ...
+
+    async def ready(self) -> None:
+        """Return once the stage can work; until then its messages wait."""
+        ...
+
+    async def consume(self, messages: Sequence[Message]) -> None:
+        """Do the work. An exception means that nothing was committed."""
+        ...
+
+
+async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
+    """Feed a stage until cancelled. A failing message is retried alone, then becomes a dead letter."""
+    while True:
+        try:
+            await stage.ready()
+            messages = await broker.claim(stage.name, stage.batch_size)
+            if messages:
+                await _consume(stage, broker, messages)
+            else:
+                await broker.wait(stage.name)
+            health.report("pipeline", HealthState.OK)
+        except STORAGE_FAILURES as error:
+            _LOGGER.warning("The %s stage waits for the database: %s", stage.name, error)
+            health.report(
+                "pipeline",
+                HealthState.DOWN,
+                last_error=str(error),
+                still_works="Pictures stay where they are and are judged later.",
+                remedy="Free disk space and check that the data folder is writable.",
+            )
+            await asyncio.sleep(STORAGE_RETRY_SECONDS)
+
+
+async def _consume(stage: Stage, broker: Broker, messages: Sequence[Message]) -> None:
+    try:
+        await stage.consume(messages)
+    except STORAGE_FAILURES:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
+        if len(messages) > 1:
+            for message in messages:
+                await _consume(stage, broker, [message])
+            return
+        await _fail(broker, messages[0], error)
+
+
+async def _fail(broker: Broker, message: Message, error: Exception) -> None:
+    work = message.work
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, PermanentError) or message.attempts >= MAX_ATTEMPTS:
+        _LOGGER.error("Gave up %s of %d (%s): %s", work.stage, work.subject_id, work.camera_id, reason, exc_info=error)
+        await broker.bury(message, reason)
+        return
+    delay = retry_delay(message.attempts)
+    _LOGGER.warning(
+        "%s of %d (%s) failed, attempt %d of %d, again in %.1f s: %s",
+        work.stage.capitalize(),
+        work.subject_id,
+        work.camera_id,
+        message.attempts,
+        MAX_ATTEMPTS,
+        delay.total_seconds(),
+        reason,
+    )
+    await broker.retry(message, reason, delay)
