@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Home Security Intelligence: the inference server."""
 
+import os
 from importlib.metadata import version
+
+# ONNX Runtime reports its use to Microsoft unless this is set before it is imported; nothing leaves this house.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = version("home-security-intelligence")
 

@@ -101,6 +101,13 @@ class RiskSettings(Section):
         return LevelThresholds(self.medium, self.high, self.critical)
 
 
+def _machine_zone() -> str:
+    """Return the machine's time zone: of the variable TZ, which the Supervisor sets, or of its own clock."""
+    zones = available_timezones()
+    linked = Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
+    return next((name for name in (os.environ.get("TZ", "").lstrip(":"), linked) if name in zones), "UTC")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Raises pydantic.ValidationError with the path of each wrong value."""
 
@@ -114,7 +121,7 @@ class Settings(BaseSettings):
     models_dir: Path | None = None
     """Holds weights; None means `models` below the data folder."""
     name: Annotated[str, Field(min_length=1, max_length=100)] = "Home Security Intelligence"
-    time_zone: str = "UTC"
+    time_zone: str = Field(default_factory=_machine_zone)
     mdns: bool = True
     """Show the server on the local network, so that Home Assistant finds it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

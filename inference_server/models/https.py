@@ -17,6 +17,7 @@ READ_SECONDS = 30.0
 
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ async def _open(session: aiohttp.ClientSession, url: URL, done: int) -> aiohttp.
     for _ in range(_MAX_REDIRECTS):
         response = await session.get(url, headers=headers, allow_redirects=False)
         location = response.headers.get("Location")
-        if not HTTPStatus(response.status).is_redirection or location is None:
+        if response.status not in _REDIRECTIONS or location is None:
             return response
         response.release()
         url = _redirected(url, location)

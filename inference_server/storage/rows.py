@@ -10,6 +10,10 @@ from sqlalchemy import Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+LARGEST_ID = 2**63 - 1
+"""The highest key of any database of ours; a larger number in a query is an error of its driver."""
+_DIGITS = len(str(LARGEST_ID))
+
 type AnyRow = Row[Any]
 """A row as the driver gives it; each query module turns it into a typed value at once."""
 
@@ -39,6 +43,9 @@ def encode_cursor(last_id: int) -> str:
 def decode_cursor(cursor: str) -> int:
     """Return the id in a cursor. Raises BadCursorError."""
     try:
-        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+        digits = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (ValueError, binascii.Error) as error:
-        raise BadCursorError(f'"{cursor[:40]}" is not a cursor') from error
+        raise BadCursorError(f"{cursor[:40]!r} is not a cursor") from error
+    if not digits.isdigit() or len(digits) > _DIGITS or int(digits) > LARGEST_ID:
+        raise BadCursorError(f"{cursor[:40]!r} is not a cursor")
+    return int(digits)

@@ -24,7 +24,7 @@ async def ensure_token(database: Database, file: Path, clock: Clock) -> str:
 
 def _read(file: Path) -> str | None:
     try:
-        return file.read_text(encoding="utf-8").strip() or None
+        return file.read_text(encoding="utf-8", errors="replace").strip() or None
     except FileNotFoundError:
         return None
 
@@ -33,6 +33,7 @@ def _write(file: Path, token: str) -> None:
     temporary = file.with_suffix(".part")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        os.fchmod(descriptor, 0o600)  # a part file that was left over keeps its own mode
         opened.write(f"{token}\n")
         opened.flush()
         os.fsync(opened.fileno())

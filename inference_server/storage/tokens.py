@@ -69,4 +69,5 @@ async def revoke(connection: AsyncConnection, token_id: int, at: datetime) -> bo
 
 def _digest(secret: str) -> str:
     # 256 random bits need no salt and no slow hash: there is nothing to guess.
-    return hashlib.sha256(secret.encode()).hexdigest()
+    # What arrives may hold broken Unicode; it is a wrong token like any other.
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

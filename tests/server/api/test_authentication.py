@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who may do what: every scope against every declared route."""
+
+import logging
+
+import pytest
+from aiohttp import hdrs
+
+from inference_server.api.application import ROUTES
+from inference_server.api.context import ApiLimits
+from inference_server.api.routing import AnyRoute
+from inference_server.api.throttle import ADDRESSES, Throttle
+from inference_server.storage import tokens
+from inference_server.storage.tokens import Scope
+from tests.server.api.conftest import Client, Connect
+from tests.support.home import START, Home, MovableClock
+
+MAY = {
+    Scope.READ: {Scope.READ},
+    Scope.INTEGRATION: {Scope.READ, Scope.INTEGRATION},
+    Scope.UPLOAD: {Scope.UPLOAD},
+    Scope.ADMIN: set(Scope),
+}
+PUBLIC = {"/api/system/health", "/api/system/ready", "/api/openapi.json"}
+
+
+def described(route: AnyRoute) -> str:
+    return f"{route.method} {route.path}"
+
+
+async def asked(client: Client, route: AnyRoute, authorization: str | None) -> int:
+    path = route.path.format(camera_id="front_door", event_id=1, frame_id=1)
+    headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
+    response = await client.request(route.method, path, headers=headers)
+    if response.status == 401:
+        assert response.headers[hdrs.WWW_AUTHENTICATE].startswith("Bearer")
+        assert (await response.json())["code"] == "unauthorized"
+    if response.status == 403:
+        assert (await response.json())["code"] == "forbidden"
+    return response.status
+
+
+def test_only_what_the_protocol_says_is_public() -> None:
+    assert {route.path for route in ROUTES if route.scope is None} == PUBLIC
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=described)
+async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, route: AnyRoute) -> None:
+    await a_home.camera()
+    await a_home.event()
+    client = await connect(scope=None)
+    for scope, may in MAY.items():
+        if route.method == "DELETE":
+            await a_home.camera()
+        status = await asked(client, route, f"Bearer {await a_home.token(scope)}")
+        if route.scope is None or route.scope in may:
+            assert status in {200, 204}
+        else:
+            assert status == 403
+    for wrong in (None, "Bearer wrong", "Bearer", "Basic aHNpOmhzaQ==", f"Bearer {'x' * 500}", "Bearer t\u00f6ken"):
+        assert await asked(client, route, wrong) == (200 if route.scope is None else 401)
+
+
+async def test_the_scheme_is_written_in_any_case(a_home: Home, connect: Connect) -> None:
+    client = await connect(scope=None)
+    response = await client.get("/api/cameras", headers={"Authorization": f"bearer {await a_home.token(Scope.READ)}"})
+    assert response.status == 200
+
+
+async def test_a_revoked_token_is_refused(a_home: Home, connect: Connect) -> None:
+    client = await connect(Scope.READ)
+    assert (await client.get("/api/cameras")).status == 200
+    async with a_home.database.writing() as connection:
+        await tokens.revoke(connection, 1, START)
+    assert (await client.get("/api/cameras")).status == 401
+
+
+async def test_wrong_tokens_are_logged_slowed_and_forgiven(
+    a_home: Home, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await connect(scope=None, limits=ApiLimits(refusals_per_minute=3))
+    wrong = {"Authorization": "Bearer not-the-token"}
+    right = {"Authorization": f"Bearer {await a_home.token(Scope.READ)}"}
+    for _ in range(3):
+        assert (await client.get("/api/cameras", headers=wrong)).status == 401
+        a_home.clock.move(seconds=10)
+    slowed = await client.get("/api/cameras", headers=wrong)
+    assert (slowed.status, slowed.headers["Retry-After"]) == (429, "30")
+    assert (await slowed.json())["code"] == "too_many_attempts"
+    assert (await client.get("/api/cameras", headers=right)).status == 200
+    a_home.clock.move(seconds=30)
+    assert (await client.get("/api/cameras", headers=wrong)).status == 401
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert lines == ["Refused a wrong or revoked token from 127.0.0.1"] * 4
+    assert "not-the-token" not in caplog.text
+
+
+def test_addresses_are_slowed_apart_and_remembered_within_bounds() -> None:
+    clock = MovableClock()
+    throttle = Throttle(clock, limit=1)
+    assert throttle.refuse("a") == 0
+    assert throttle.refuse("a") == 60
+    assert throttle.refuse("b") == 0
+    for number in range(ADDRESSES):
+        throttle.refuse(str(number))
+    assert throttle.refuse("a") == 0
+
+
+def test_a_clock_that_jumps_back_slows_nobody_for_long() -> None:
+    clock = MovableClock()
+    throttle = Throttle(clock, limit=1)
+    throttle.refuse("a")
+    clock.move(days=-1)
+    assert throttle.refuse("a") == 0

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""docs/protocol.md and the models say the same."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from inference_server.api import messages, websocket
+from inference_server.api.application import ROUTES
+from inference_server.api.problems import Problem, ProblemCode
+from inference_server.api.routes.events import EventQuery
+from inference_server.api.schema import (
+    MIN_SCHEMA_VERSION,
+    SCHEMA_VERSION,
+    BoxObject,
+    CameraObject,
+    ComponentObject,
+    DetectionObject,
+    EventObject,
+    HealthReport,
+    RefusalObject,
+    ServerObject,
+)
+from inference_server.core.announcement import AnnouncementKind
+from inference_server.core.assessment import AssessmentSource, RiskLevel
+from inference_server.core.detection import Label
+from inference_server.core.event import EndReason
+from inference_server.core.status import DetectorState
+from inference_server.storage.tokens import Scope
+
+PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+BLOCKS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+TIME = "2026-11-23T08:00:00Z"
+
+
+def section(title: str) -> str:
+    """Return the text below a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def quoted(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def names(snippet: str) -> set[str]:
+    """Return the names of a JSON object as the page writes it, values left out or not."""
+    return set(re.findall(r'[{,]\s*"(\w+)"', snippet))
+
+
+def fields(*models: type[BaseModel]) -> set[str]:
+    return {name for model in models for name in model.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("block", "model"), list(zip(BLOCKS, (Problem, CameraObject, EventObject, ServerObject), strict=True))
+)
+def test_examples_are_valid_and_complete(block: str, model: type[BaseModel]) -> None:
+    text = re.sub(r'"…( or null)?"', f'"{TIME}"', block)
+    model.model_validate_json(text)
+    assert fields(model) <= names(text)
+
+
+def test_every_route_is_on_the_page() -> None:
+    listed = re.findall(r"^\| `([A-Z]+) (/api/\S+)` \|", section("REST"), re.MULTILINE)
+    served = [(str(route.method), route.path) for route in ROUTES] + [("GET", websocket.PATH)]
+    assert sorted(listed) == sorted(served)
+
+
+def test_every_problem_code_is_on_the_page_with_its_status() -> None:
+    listed = {}
+    for codes, statuses in re.findall(r"((?:`\w+`,?\s+)+)\((\d+)[^)]*\)", section("Errors")):
+        listed |= dict.fromkeys(quoted(codes), statuses)
+    assert listed == {code: str(400 if code == "invalid_request" else code.kind.status) for code in ProblemCode}
+
+
+def test_the_lists_of_the_page() -> None:
+    assert f"Schema version **{SCHEMA_VERSION}**" in PAGE
+    kinds = re.findall(r"^\| ((?:`\w+`,? ?)+)\|", section("WebSocket `/api/ws`"), re.MULTILINE)
+    assert set().union(*map(quoted, kinds)) == set(AnnouncementKind)
+    scopes = re.findall(r"^\| `(\w+)` \|", section("Authentication"), re.MULTILINE)
+    assert set(scopes) == set(Scope)
+    objects = section("Objects")
+    assert f"Labels: {', '.join(Label)}." in objects
+    assert f"Levels: {', '.join(RiskLevel)}." in objects
+    assert f"`detector.state`: {', '.join(f'`{state}`' for state in DetectorState)}." in objects
+    assert f"`source`: {' or '.join(f'`{source}`' for source in AssessmentSource)}." in objects
+    assert f"`end_reason`: {', '.join(f'`{reason}`' for reason in EndReason)} or null." in objects
+
+
+def test_the_shapes_that_the_page_writes_in_a_line() -> None:
+    report = re.search(r'health report: `({"status".*?)`;', PAGE, re.DOTALL)
+    assert report
+    assert names(report[1]) == fields(HealthReport, ComponentObject)
+    detections = re.search(r'`({"items": \[{"frame_id".*?)`', PAGE)
+    assert detections
+    assert names(detections[1]) == {"items"} | fields(DetectionObject, BoxObject)
+    refusals = re.search(r'`({"items": \[{"path".*?)`', PAGE)
+    assert refusals
+    assert names(refusals[1]) == {"items", "next_cursor"} | fields(RefusalObject)
+    query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
+    assert query
+    assert quoted(query[1]) == fields(EventQuery)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        messages.Hello,
+        messages.Auth,
+        messages.AuthOk,
+        messages.AuthFailed,
+        messages.Subscribe,
+        messages.Snapshot,
+        messages.Replay,
+        messages.Message,
+        messages.ServerMessage,
+        messages.ErrorMessage,
+    ],
+)
+def test_messages_have_the_fields_of_the_page(model: type[BaseModel]) -> None:
+    kind = model.model_json_schema()["properties"]["type"]["const"]
+    snippets = re.findall(rf'`({{"type": "{kind}".*?}})`', PAGE, re.DOTALL)
+    assert snippets, kind
+    for snippet in snippets:
+        assert names(snippet) == fields(model)
+
+
+def test_reasons_of_a_refused_client_are_on_the_page() -> None:
+    codes = re.search(r"close 4401\. Codes: (.*?)\. ", PAGE, re.DOTALL)
+    assert codes
+    listed = quoted(codes[1]) - {"read"}
+    assert listed == set(get_args(messages.AuthFailure))
+
+
+def test_close_codes_and_versions() -> None:
+    for code in websocket.CloseCode:
+        assert str(code.value) in PAGE
+    assert MIN_SCHEMA_VERSION <= SCHEMA_VERSION

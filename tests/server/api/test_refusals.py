@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Refused files over REST."""
+
+from inference_server.storage.tokens import Scope
+from tests.server.api.conftest import Connect
+from tests.support.home import Home
+
+
+async def test_refusals_tell_their_reason_page_by_page(a_home: Home, connect: Connect) -> None:
+    for number in range(5):
+        await a_home.refuse(f"front_door/{number}.jpg")
+    await a_home.refuse("stray.jpg", camera_id=None)
+    client = await connect(Scope.READ)
+    page = await (await client.get("/api/refusals")).json()
+    assert page["items"][0] == {
+        "path": "stray.jpg",
+        "camera_id": None,
+        "reason": "corrupt",
+        "detail": "It ends too early.",
+        "refused_at": "2026-11-23T08:00:00Z",
+    }
+    assert page["next_cursor"] is None
+    paths = [item["path"] for item in page["items"]]
+    seen = []
+    query = {"limit": "2"}
+    while True:
+        page = await (await client.get("/api/refusals", params=query)).json()
+        seen += [item["path"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert seen == paths
+    assert len(seen) == 6

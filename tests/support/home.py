@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A home with a real database and real pictures, filled through the storage functions."""
+
+import hashlib
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from PIL import Image
+
+from inference_server.api.context import ApiContext, ApiLimits
+from inference_server.core.announcement import Announcement, AnnouncementKind
+from inference_server.core.assessment import Assessment, AssessmentSource, Factor, LevelThresholds
+from inference_server.core.camera import Camera, camera_name
+from inference_server.core.detection import Box, Detection, Label, Track
+from inference_server.core.event import EndReason, Event
+from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.signal import Signal
+from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.observability.health import HealthBoard
+from inference_server.storage import announcements, arrivals, cameras, events, frames, tokens
+from inference_server.storage.arrivals import Arrival, FileVersion
+from inference_server.storage.database import Database
+from inference_server.storage.events import EventChange
+from inference_server.storage.frames import NewFrame
+from inference_server.storage.media import MediaFolder
+from inference_server.storage.tokens import Scope
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+SERVER_ID = "0123456789abcdef0123456789abcdef"
+PERSON = Detection(Label.PERSON, 0.91, Box(40, 30, 80, 160))
+BUS = Detection(Label.BUS, 0.75, Box(200, 20, 300, 250))
+
+
+@dataclass
+class MovableClock:
+    """A clock that stands until it is moved."""
+
+    time: datetime = START
+
+    def now(self) -> datetime:
+        """Return the time it stands at."""
+        return self.time
+
+    def move(self, **by: float) -> datetime:
+        """Go on by a `timedelta` and return the new time."""
+        self.time += timedelta(**by)
+        return self.time
+
+
+@dataclass
+class Home:
+    """The parts of a server without its pipeline: tests do what the pipeline does."""
+
+    database: Database
+    media: MediaFolder
+    clock: MovableClock = field(default_factory=MovableClock)
+    announced: Signal = field(default_factory=Signal)
+    server_changed: Signal = field(default_factory=Signal)
+    detector: DetectorStatus = field(
+        default_factory=lambda: DetectorStatus(DetectorState.OK, "yolo26n", "YOLO26n", provider="CPUExecutionProvider")
+    )
+    queue: QueueStatus = field(default_factory=lambda: QueueStatus(0, 0))
+    ready: bool = True
+    random: Random = field(default_factory=lambda: Random(1))
+
+    def __post_init__(self) -> None:
+        """Make the health board, which needs the clock."""
+        self.health = HealthBoard(self.clock)
+
+    def context(self, limits: ApiLimits | None = None) -> ApiContext:
+        """Return what the API gets."""
+
+        async def queue_status() -> QueueStatus:
+            return self.queue
+
+        return ApiContext(
+            database=self.database,
+            media=self.media,
+            clock=self.clock,
+            server_id=SERVER_ID,
+            name="Test home",
+            thresholds=LevelThresholds(),
+            health=self.health,
+            detector_status=lambda: self.detector,
+            queue_status=queue_status,
+            announced=self.announced,
+            server_changed=self.server_changed,
+            ready=lambda: self.ready,
+            started_at=START,
+            limits=limits or ApiLimits(),
+        )
+
+    async def token(self, scope: Scope = Scope.INTEGRATION) -> str:
+        """Make a token."""
+        async with self.database.writing() as connection:
+            return await tokens.create(connection, f"test {scope}", scope, START)
+
+    async def camera(self, camera_id: str = "front_door") -> str:
+        """Add a camera and return its id."""
+        async with self.database.writing() as connection:
+            await cameras.add(connection, Camera(camera_id, camera_name(camera_id), self.clock.now()))
+        return camera_id
+
+    async def frame(
+        self,
+        camera_id: str = "front_door",
+        *,
+        detections: Sequence[Detection] = (),
+        kind: str = "JPEG",
+        size: tuple[int, int] = (640, 480),
+    ) -> int:
+        """Admit a picture and return its frame id."""
+        content = picture(self.random, kind, size)
+        content_hash = hashlib.sha256(content).hexdigest()
+        now = self.clock.now()
+        extension = "png" if kind == "PNG" else "jpg"
+        media_path = self.media.write(camera_id, now, content_hash, extension, content)
+        async with self.database.writing() as connection:
+            new = NewFrame(camera_id, content_hash, media_path, now, now, *size)
+            frame_id = (await frames.add(connection, [new]))[new.key]
+            await frames.add_detections(connection, {frame_id: detections})
+            camera = (await cameras.get_many(connection, [camera_id]))[camera_id]
+            newest = replace(camera, camera=replace(camera.camera, last_frame_at=now), last_frame_id=frame_id)
+            await cameras.update_latest(connection, newest)
+        return frame_id
+
+    async def event(
+        self,
+        camera_id: str = "front_door",
+        *,
+        score: int = 35,
+        detections: Sequence[Detection] = (PERSON, BUS),
+        reasoning: str = "Four people stand at the door.",
+    ) -> Event:
+        """Open an event on a new frame and return it."""
+        frame_id = await self.frame(camera_id, detections=detections)
+        now = self.clock.now()
+        change = EventChange(
+            last_detection_at=now,
+            frame_count=1,
+            best_frame_id=frame_id,
+            best_confidence=0.91,
+            tracks=tuple(Track(found.label, found.confidence, now, now, 1) for found in detections),
+            assessment=assessment(score, now, reasoning),
+        )
+        async with self.database.writing() as connection:
+            event = await events.start(connection, camera_id, now, change)
+            await frames.give_to_event(connection, [frame_id], event.id)
+            camera = (await cameras.get_many(connection, [camera_id]))[camera_id]
+            await cameras.update_latest(connection, replace(camera, last_event_id=event.id))
+        return event
+
+    async def ended_event(self, camera_id: str = "front_door", *, score: int = 35) -> Event:
+        """Open an event and end it."""
+        event = await self.event(camera_id, score=score)
+        async with self.database.writing() as connection:
+            return await events.end(connection, event, self.clock.now(), EndReason.IDLE)
+
+    async def refuse(self, path: str, camera_id: str | None = "front_door") -> None:
+        """Record a refused file."""
+        refusal = Refusal(path, camera_id, RefusalReason.CORRUPT, "It ends too early.", self.clock.now())
+        async with self.database.writing() as connection:
+            await arrivals.record(
+                connection, [Arrival(FileVersion(path, 10, 1), refusal.refused_at, camera_id, refusal=refusal)]
+            )
+
+    async def announce(self, *items: Announcement) -> None:
+        """Commit announcements and notify, as the pipeline does."""
+        async with self.database.writing() as connection:
+            await announcements.add(connection, items)
+        self.announced.notify()
+
+    async def announce_state(self, camera_id: str = "front_door", times: int = 1) -> None:
+        """Announce a camera as it stands."""
+        async with self.database.reading() as connection:
+            state = await cameras.state(connection, camera_id, judged=True)
+        kind = AnnouncementKind.CAMERA_UPDATED
+        await self.announce(*[Announcement(kind, camera_id, self.clock.now(), camera=state)] * times)
+
+
+@asynccontextmanager
+async def home(folder: Path) -> AsyncIterator[Home]:
+    """Give a home whose data lie in a folder."""
+    database = Database(folder / "hsi.sqlite3")
+    await database.open()
+    try:
+        yield Home(database, MediaFolder(folder / "media"))
+    finally:
+        await database.close()
+
+
+def assessment(score: int, at: datetime, reasoning: str = "A person stands at the door.") -> Assessment:
+    """Return a verdict of the rules."""
+    factors = (Factor("person_seen", score, "1 person, confidence up to 0.91"),)
+    return Assessment(score, "A person and a bus", reasoning, factors, AssessmentSource.RULES, False, at)
+
+
+def picture(random: Random, kind: str = "JPEG", size: tuple[int, int] = (640, 480)) -> bytes:
+    """Return a picture of noise: its content is different each time."""
+    noise = Image.frombytes("RGB", (16, 16), random.randbytes(16 * 16 * 3)).resize(size)
+    target = io.BytesIO()
+    noise.save(target, kind)
+    return target.getvalue()
