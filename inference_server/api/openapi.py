@@ -47,7 +47,7 @@ def describe(routes: Iterable[AnyRoute]) -> OpenApiDocument:
     """Return the document of these routes and of the WebSocket."""
     routes = tuple(routes)
     schemas = _schemas(routes)
-    asked = {route.parameters.__name__: schemas.pop(route.parameters.__name__, {}) for route in routes}
+    asked = {name: schemas.pop(name) for name in {route.parameters.__name__ for route in routes}}
     paths: dict[str, dict[str, Any]] = {}
     for item in routes:
         operation = _operation(item, asked[item.parameters.__name__])

@@ -42,14 +42,13 @@ def _etag(frame: Frame, *parts: object) -> str:
 
 
 def _render(media: MediaFolder, frame: Frame, detections: Sequence[Detection] | None, width: int | None) -> bytes:
-    narrower = width if width is not None and width < frame.width else None
     try:
         content = media.read(frame.media_path)
         if detections:
-            return draw_boxes(content, detections, narrower)
-        if narrower is None and content.startswith(_JPEG_START):
+            return draw_boxes(content, detections, width)
+        if width is None and content.startswith(_JPEG_START):
             return content
-        return scale_jpeg(content, narrower or frame.width)
+        return scale_jpeg(content, width or frame.width)
     except FileNotFoundError as error:
         raise no_picture(
             f"The file of frame {frame.id} is gone from the media folder.",

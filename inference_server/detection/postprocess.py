@@ -58,7 +58,8 @@ class OutputLayout:
         out.
         """
         end_to_end = self.contract is Contract.END_TO_END
-        candidates = _end_to_end(output) if end_to_end else _strongest(output, self.labels)
+        lowest = min(map(threshold, self.labels.values()))
+        candidates = _end_to_end(output) if end_to_end else _strongest(output, self.labels, lowest)
         detections: list[Detection] = []
         for number, label in self.labels.items():
             wanted = candidates.of(number, threshold(label))
@@ -108,12 +109,14 @@ def _end_to_end(output: Floats) -> _Candidates:
     return _Candidates(rows[:, :4], rows[:, 4], rows[:, 5].round().astype(np.int64))
 
 
-def _strongest(output: Floats, labels: Mapping[int, Label]) -> _Candidates:
-    """Return every candidate under its strongest class, without those whose strongest class is not kept."""
-    scores = output[4:]
-    classes = scores.argmax(axis=0)
-    kept = np.isin(classes, list(labels)) & np.isfinite(output).all(axis=0)
-    columns = output[:, kept]
+def _strongest(output: Floats, labels: Mapping[int, Label], lowest: float) -> _Candidates:
+    """Return the candidates whose strongest class is kept and that score at least `lowest`, under that class."""
+    hopeful = output[[4 + number for number in labels]].max(axis=0) >= lowest
+    columns = output[:, hopeful]
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    classes = columns[4:].argmax(axis=0)
+    kept = np.isin(classes, list(labels))
+    columns = columns[:, kept]
     centre, half = columns[:2], columns[2:4] / 2
     boxes = np.concatenate([centre - half, centre + half]).T
     return _Candidates(boxes, columns[4:].max(axis=0, initial=0), classes[kept])

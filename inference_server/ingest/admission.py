@@ -3,6 +3,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,6 +96,9 @@ class Admission:
 
     def _read(self, path: Path) -> bytes | None:
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                # opening a named pipe would wait for its other end
+                raise RefusedError(RefusalReason.UNREADABLE, "It is no regular file.")
             with path.open("rb") as file:
                 return file.read(self._limits.max_bytes + 1)
         except FileNotFoundError:

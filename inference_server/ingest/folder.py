@@ -69,6 +69,7 @@ class FolderWatch:
         """Watch until cancelled. Raises OSError when the root cannot be watched."""
         await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
         observer = _observe(self._root, asyncio.get_running_loop(), self)
+        self._report_ok()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._admit_arrivals())
@@ -147,8 +148,11 @@ class FolderWatch:
                 )
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._health.report("ingest", HealthState.OK, watching=str(self._root))
+                self._report_ok()
                 return
+
+    def _report_ok(self) -> None:
+        self._health.report("ingest", HealthState.OK, watching=str(self._root))
 
 
 class _Forwarder(FileSystemEventHandler):

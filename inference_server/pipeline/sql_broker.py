@@ -29,8 +29,8 @@ class SqlBroker:
         """Take the database that holds the data as well."""
         self._database = database
         self._clock = clock
-        self._published = Signal()
-        self._seen: dict[StageName, int] = {}
+        self._arrived = {stage: Signal() for stage in StageName}
+        self._published: set[StageName] = set()
 
     async def publish(self, connection: AsyncConnection, work: Sequence[Work]) -> None:
         """Add messages; work that waits already gets the new time instead of a second message."""
@@ -42,6 +42,7 @@ class SqlBroker:
             set_={"available_at": query.excluded.available_at, "leased_until": None},
         )
         now = self._clock.now()
+        self._published.update(item.stage for item in work)
         await connection.execute(
             query,
             [
@@ -64,7 +65,6 @@ class SqlBroker:
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
         """Take available messages, oldest first; they come back if they are not completed within the lease."""
-        self._seen[stage] = self._published.count
         now = self._clock.now()
         available = (
             select(messages.c.id)
@@ -104,7 +104,7 @@ class SqlBroker:
                 .where(messages.c.id == message.id)
                 .values(leased_until=None, available_at=self._clock.now() + delay, last_error=error[:MAX_ERROR_LENGTH])
             )
-        self.notify()
+        self._arrived[message.work.stage].notify()
 
     async def bury(self, message: Message, reason: str) -> None:
         """Make a message a dead letter."""
@@ -140,6 +140,7 @@ class SqlBroker:
 
     async def wait(self, stage: StageName) -> None:
         """Return when a message of the stage may be available."""
+        seen = self._arrived[stage].count
         query = select(func.min(messages.c.available_at)).where(
             messages.c.stage == stage.value, messages.c.leased_until.is_(None)
         )
@@ -149,11 +150,13 @@ class SqlBroker:
         if soonest is not None:
             timeout = min(timeout, (soonest - self._clock.now()).total_seconds())
         if timeout > 0:
-            await self._published.wait(self._seen.get(stage, 0), timeout)
+            await self._arrived[stage].wait(seen, timeout)
 
     def notify(self) -> None:
-        """Wake whoever waits: call it after the commit of a transaction that published."""
-        self._published.notify()
+        """Wake whoever waits for what was published: call it after the commit of that transaction."""
+        published, self._published = self._published, set()
+        for stage in published:
+            self._arrived[stage].notify()
 
     async def frames_wait(self, connection: AsyncConnection, camera_id: str) -> bool:
         """Return whether frames of a camera wait for a stage or are in one."""

@@ -43,11 +43,9 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
     while True:
         try:
             await stage.ready()
-            messages = await broker.claim(stage.name, stage.batch_size)
-            if messages:
+            await broker.wait(stage.name)
+            if messages := await broker.claim(stage.name, stage.batch_size):
                 await _consume(stage, broker, messages)
-            else:
-                await broker.wait(stage.name)
             health.report("pipeline", HealthState.OK)
         except STORAGE_FAILURES as error:
             _LOGGER.warning("The %s stage waits for the database: %s", stage.name, error)

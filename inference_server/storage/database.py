@@ -12,15 +12,18 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_SECONDS = 30
 """How long a write waits for another process (the command line, a backup) to finish its own."""
 READERS = 4
-STORAGE_FAILURES = (OSError, DBAPIError)
-"""What a full disk, a folder without permission or a locked database raise: wait, and try again."""
+STORAGE_FAILURES = (OSError, OperationalError, InterfaceError, InternalError)
+"""What a full disk, a folder without permission or a locked database raise: wait, and try again.
+
+Other errors of the database (a broken reference, a value that does not fit) stay however long one waits.
+"""
 
 
 class DatabaseUnusableError(Exception):

@@ -15,7 +15,8 @@ from PIL import Image
 
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
-from tests.support.samples import BUS, ZIDANE, models_folder, sample_path
+from scripts.development.samples import BUS, TWO_PEOPLE, sample_path
+from tests.support.weights import models_folder
 
 PICTURES = 200
 KILLS = 10
@@ -53,7 +54,7 @@ async def test_ten_kills_during_a_burst_lose_nothing_and_repeat_nothing(server: 
 
 
 async def _write_burst(root: Path) -> None:
-    originals = [Image.open(sample_path(sample)).convert("RGB").resize((960, 720)) for sample in (BUS, ZIDANE)]
+    originals = [Image.open(sample_path(sample)).convert("RGB").resize((960, 720)) for sample in (BUS, TWO_PEOPLE)]
     for number in range(PICTURES):
         folder = root / CAMERAS[number % len(CAMERAS)]
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiohttp import WSMsgType
 
 from inference_server import __version__
 from inference_server.api.context import ApiLimits
@@ -357,6 +358,17 @@ async def test_a_burst_does_not_lose_a_reader(a_home: Home, connect: Connect, op
     await subscriber.subscribe(None)
     await a_home.announce_state(times=3000)
     assert [(await subscriber.receive())["sequence"] for _ in range(3000)] == list(range(1, 3001))
+
+
+async def test_the_server_pings_and_drops_who_does_not_answer(connect: Connect) -> None:
+    client = await connect(scope=None, limits=ApiLimits(heartbeat_seconds=0.1))
+    socket = await client.ws_connect("/api/ws", autoping=False)
+    assert (await socket.receive()).type is WSMsgType.TEXT
+    for _ in range(3):
+        assert (await socket.receive(timeout=10)).type is WSMsgType.PING
+        await socket.pong()
+    assert (await socket.receive(timeout=10)).type is WSMsgType.PING
+    assert (await socket.receive(timeout=10)).type is WSMsgType.CLOSED
 
 
 async def test_a_closed_client_leaves_nothing_behind(a_home: Home, connect: Connect, open_socket: Open) -> None:

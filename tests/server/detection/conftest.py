@@ -5,7 +5,8 @@ import pytest
 
 from inference_server.detection.onnx_detector import OnnxDetector
 from inference_server.settings import DetectorSettings
-from tests.support.samples import BUS, detector_model_path, sample_path
+from scripts.development.samples import BUS, sample_path
+from tests.support.weights import detector_model_path
 
 
 @pytest.fixture(scope="session")

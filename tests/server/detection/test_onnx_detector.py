@@ -17,8 +17,9 @@ from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.onnx_detector import CPU, OnnxDetector
 from inference_server.detection.preprocess import decode_picture
 from inference_server.settings import DetectorSettings
+from scripts.development.samples import TWO_PEOPLE, sample_path
 from tests.server.detection.graphs import SIZE, candidates, constant_model, end_to_end
-from tests.support.samples import ZIDANE, detector_model_path, sample_path
+from tests.support.weights import detector_model_path
 
 PERSON, CAR = 0, 2
 ROW = (8.0, 8.0, 24.0, 40.0, 0.9, PERSON)
@@ -161,7 +162,7 @@ def test_scaled_decode_finds_what_full_decode_finds(real_detector: OnnxDetector,
 
 def test_a_batch_gives_what_single_pictures_give(real_detector: OnnxDetector, bus_jpeg: bytes) -> None:
     size = real_detector.input_size
-    pictures = [decode_picture(data, size) for data in (bus_jpeg, sample_path(ZIDANE).read_bytes())]
+    pictures = [decode_picture(data, size) for data in (bus_jpeg, sample_path(TWO_PEOPLE).read_bytes())]
     together = real_detector.detect(pictures)
     apart = [real_detector.detect([picture])[0] for picture in pictures]
     for batched, single in zip(together, apart, strict=True):

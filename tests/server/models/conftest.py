@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inference_server.models.catalogue import CATALOGUE, HttpsSource, ModelEntry
-from tests.support.samples import models_folder
+from tests.support.weights import models_folder
 
 
 @pytest.fixture(scope="session")

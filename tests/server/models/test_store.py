@@ -16,7 +16,7 @@ from inference_server.models.locking import exclusive
 from inference_server.models.store import ModelStore
 from inference_server.settings import DetectorSettings
 from tests.server.models.file_server import FileServer
-from tests.support.samples import models_folder
+from tests.support.weights import models_folder
 
 
 def served(entry: ModelEntry, *urls: str, content: bytes | None = None) -> ModelEntry:

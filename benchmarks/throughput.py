@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Pictures per second through the whole server, against the bare ONNX session on the same decoded pictures.
+
+    python -m benchmarks.throughput [--pictures 96] [--rounds 5]
+
+The server runs as its own process, as a user's does. Its time is from the first picture's renaming into a camera's
+folder until the last one is part of an event and nothing waits; the bare session's is for the same pictures, already
+decoded and letterboxed, in batches of the server's size. The two take turns, and each round gives a ratio.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sqlite3
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from itertools import batched
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from benchmarks.pictures import SIZE, different_jpegs
+from inference_server.detection.preprocess import decode_picture, empty_batch, place
+from inference_server.settings import DetectorSettings
+from scripts.development.inference_server import InferenceServer
+from scripts.development.process import free_port
+from tests.support.weights import detector_model_path, models_folder
+
+TARGET = 0.8
+CAMERAS = 4
+
+
+class BareSession:
+    """The model alone, with the server's own thread settings."""
+
+    def __init__(self, model: Path, batch_size: int) -> None:
+        """Load the model."""
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0]
+        self._batch_size = batch_size
+
+    @property
+    def size(self) -> int:
+        """The model's input size in pixels."""
+        return int(self._input.shape[2])
+
+    def letterboxed(self, pictures: list[bytes]) -> NDArray[np.float32]:
+        """Return the pictures as the model takes them, float32 [N, 3, size, size]."""
+        inputs = empty_batch(len(pictures), self.size)
+        for slot, content in zip(inputs, pictures, strict=True):
+            place(decode_picture(content, self.size), slot)
+        return inputs
+
+    def run(self, inputs: NDArray[np.float32]) -> float:
+        """Return the pictures per second of one pass."""
+        started = time.perf_counter()
+        for group in batched(range(len(inputs)), self._batch_size):
+            self._session.run(None, {self._input.name: inputs[group[0] : group[-1] + 1]})
+        return len(inputs) / (time.perf_counter() - started)
+
+
+async def through_server(server: InferenceServer, pictures: list[bytes], round_number: int) -> float:
+    """Return the pictures per second of one burst, spread over several cameras."""
+    staged = []
+    for number, content in enumerate(pictures):
+        folder = server.watch_root / f"camera_{number % CAMERAS}"
+        folder.mkdir(exist_ok=True)
+        upload = folder / f"{round_number}-{number}.part"
+        upload.write_bytes(content)
+        staged.append(upload)
+    wanted = _judged(server.directory) + len(pictures)
+    started = time.perf_counter()
+    for upload in staged:
+        upload.rename(upload.with_suffix(".jpg"))
+    while _judged(server.directory) < wanted:  # noqa: ASYNC110 - another process does what is waited for
+        await asyncio.sleep(0.02)
+    return len(pictures) / (time.perf_counter() - started)
+
+
+def _judged(data: Path) -> int:
+    """Return how many frames passed every stage."""
+    query = "SELECT (SELECT count(*) FROM frames) - (SELECT count(*) FROM messages WHERE stage <> 'close')"
+    with closing(sqlite3.connect(f"file:{data / 'hsi.db'}?mode=ro", uri=True, timeout=30)) as connection:
+        return int(connection.execute(query).fetchone()[0])
+
+
+async def measure(count: int, rounds: int, folder: Path) -> list[tuple[float, float]]:
+    """Return the bare session's and the server's pictures per second, for each round."""
+    bare = BareSession(detector_model_path(), DetectorSettings().max_batch)
+    settings = {
+        "HSI_MODELS_DIR": str(models_folder()),
+        "HSI_DETECTOR__MODEL": "yolov3-tiny",
+        "HSI_MDNS": "false",
+        "HSI_LOG_LEVEL": "warning",
+    }
+    server = InferenceServer(folder / "data", port=free_port(), watch_root=folder / "cameras", settings=settings)
+    pictures = list(different_jpegs(count * (rounds + 1)))
+    inputs = bare.letterboxed(pictures[:count])
+    await server.start()
+    results = []
+    try:
+        bare.run(inputs[: DetectorSettings().max_batch])
+        await through_server(server, pictures[:count], 0)
+        for number in range(1, rounds + 1):
+            burst = pictures[number * count : (number + 1) * count]
+            results.append((bare.run(inputs), await through_server(server, burst, number)))
+    finally:
+        await server.stop()
+    return results
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = asyncio.run(measure(options.pictures, options.rounds, Path(folder)))
+    ratios = [server / bare for bare, server in results]
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {SIZE[0]}x{SIZE[1]} JPEG")
+    print(f"{'round':>5} {'bare/s':>8} {'server/s':>9} {'ratio':>6}")
+    for number, ((bare, server), ratio) in enumerate(zip(results, ratios, strict=True), 1):
+        print(f"{number:5} {bare:8.1f} {server:9.1f} {ratio:6.2f}")
+    ratio = statistics.median(ratios)
+    print(f"median ratio {ratio:.2f}; the target is {TARGET}: {'met' if ratio >= TARGET else 'NOT met'}")
+
+
+if __name__ == "__main__":
+    main()
