@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 
 import aiohttp
 
@@ -25,7 +24,7 @@ from inference_server.detection.onnx_detector import OnnxDetector
 from inference_server.ingest.admission import Admission
 from inference_server.ingest.folder import FolderWatch
 from inference_server.models.store import ModelStore, ResolvedModel
-from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
@@ -34,9 +33,10 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
+from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.supervise import supervise
 from inference_server.settings import Settings
-from inference_server.storage import announcements, arrivals, cameras, identity
+from inference_server.storage import announcements, cameras, identity
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -44,7 +44,6 @@ from inference_server.storage.token_file import ensure_token
 
 _LOGGER = logging.getLogger(__name__)
 
-STATUS_SECONDS = 5.0
 PRUNE_SECONDS = 600.0
 
 
@@ -72,8 +71,6 @@ class Server:
             stack.enter_context(self.folder.lock())
             await self.database.open()
             stack.push_async_callback(self.database.close)
-            self.health.report("database", HealthState.OK, file=str(self.folder.database))
-            self.health.report("media", HealthState.OK, folder=str(self.folder.media))
             async with self.database.writing() as connection:
                 server_id = await identity.server_id(connection, self.clock)
             token = await ensure_token(self.database, self.folder.token, self.clock)
@@ -108,7 +105,7 @@ class Server:
             ("detector", self._load_detector),
             ("ingest", watch.run),
             *(("pipeline", self._runner(stage)) for stage in stages),
-            ("status", self._watch_status),
+            ("status", self._status_watch().run),
             ("announcements", self._prune),
         ]
 
@@ -124,6 +121,16 @@ class Server:
             database=self.database,
             health=self.health,
             rescan_seconds=settings.ingest.rescan_seconds,
+        )
+
+    def _status_watch(self) -> StatusWatch:
+        return StatusWatch(
+            self.folder.root,
+            database=self.database,
+            broker=self.broker,
+            health=self.health,
+            changed=self.server_changed,
+            clock=self.clock,
         )
 
     def _stages(self) -> tuple[Stage, ...]:
@@ -168,25 +175,6 @@ class Server:
             told = [Announcement(AnnouncementKind.CAMERA_UPDATED, state.camera.id, now, state) for state in states]
             await announcements.add(connection, told)
         self.announced.notify()
-
-    async def _watch_status(self) -> None:
-        known = None
-        while True:
-            queue = await self.broker.status()
-            if queue != known:
-                known = queue
-                self.server_changed.notify()
-            self.health.report(
-                "queue",
-                HealthState.DEGRADED if queue.dead_letters else HealthState.OK,
-                remedy="Read the log for the reason of each dead letter." if queue.dead_letters else None,
-                waiting=queue.depth,
-                dead_letters=queue.dead_letters,
-            )
-            async with self.database.reading() as connection:
-                refused = await arrivals.refused_since(connection, self.clock.now(), timedelta(days=1))
-            self.health.report("admission", HealthState.OK, refused_in_the_last_day=refused)
-            await asyncio.sleep(STATUS_SECONDS)
 
     async def _prune(self) -> None:
         while True:

@@ -19,6 +19,10 @@ from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
 
 
+class PictureNotReadError(Exception):
+    """One picture cannot be read now. Not a storage failure: the other pictures do not wait for it."""
+
+
 class DetectStage:
     """Consumes admitted frames."""
 
@@ -65,6 +69,8 @@ class DetectStage:
             return decode_picture(self._media.read(frame.media_path), size)
         except FileNotFoundError as error:
             raise PermanentError(f"the picture {frame.media_path} is gone from the media folder") from error
+        except OSError as error:
+            raise PictureNotReadError(f"the picture {frame.media_path} cannot be read: {error}") from error
         except PictureUnreadable as error:
             raise PermanentError(f"the picture {frame.media_path} cannot be decoded: {error}") from error
 

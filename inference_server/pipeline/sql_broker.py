@@ -39,7 +39,7 @@ class SqlBroker:
         query = insert(connection, messages)
         query = query.on_conflict_do_update(
             index_elements=["stage", "subject_id"],
-            set_={"available_at": query.excluded.available_at, "leased_until": None},
+            set_={"available_at": query.excluded.available_at, "attempts": 0, "leased_until": None},
         )
         now = self._clock.now()
         self._published.update(item.stage for item in work)

@@ -40,12 +40,14 @@ class Stage(Protocol):
 
 async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
     """Feed a stage until cancelled. A failing message is retried alone, then becomes a dead letter."""
+    held: list[Message] = []
     while True:
         try:
             await stage.ready()
-            await broker.wait(stage.name)
-            if messages := await broker.claim(stage.name, stage.batch_size):
-                await _consume(stage, broker, messages)
+            if not held:
+                await broker.wait(stage.name)
+                held = await broker.claim(stage.name, stage.batch_size)
+            await _consume(stage, broker, held)
             health.report("pipeline", HealthState.OK)
         except STORAGE_FAILURES as error:
             _LOGGER.warning("The %s stage waits for the database: %s", stage.name, error)
@@ -59,17 +61,25 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
 
 
-async def _consume(stage: Stage, broker: Broker, messages: Sequence[Message]) -> None:
-    try:
-        await stage.consume(messages)
-    except STORAGE_FAILURES:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
-        if len(messages) > 1:
-            for message in messages:
-                await _consume(stage, broker, [message])
-            return
-        await _fail(broker, messages[0], error)
+async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
+    """Consume the held messages together or, where that fails, one by one; what is done leaves the list.
+
+    What a storage failure interrupts stays in it: left to its lease, it would come back minutes later and behind
+    newer messages.
+    """
+    at_once = len(held)
+    while held:
+        part = held[:at_once]
+        try:
+            await stage.consume(part)
+        except STORAGE_FAILURES:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
+            if at_once > 1:
+                at_once = 1
+                continue
+            await _fail(broker, part[0], error)
+        del held[:at_once]
 
 
 async def _fail(broker: Broker, message: Message, error: Exception) -> None:

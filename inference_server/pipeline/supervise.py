@@ -22,16 +22,25 @@ async def supervise(component: str, run: Callable[[], Awaitable[None]], health: 
             await run()
         except Exception as error:
             _LOGGER.exception("%s crashed", component.capitalize())
-            health.report(
-                component,
-                HealthState.DOWN,
-                last_error=f"{type(error).__name__}: {error}",
-                still_works="The other parts go on; what waits for this one is kept.",
-                remedy="It is started again by itself. If this stays, report it with the log.",
-            )
+            reason = _explain(error)
         else:
             return
+        health.report(
+            component,
+            HealthState.DOWN,
+            last_error=reason,
+            still_works="The other parts go on; what waits for this one is kept.",
+            remedy="It is started again by itself. If this stays, report it with the log.",
+        )
         if asyncio.get_running_loop().time() - started > LONGEST_DELAY_SECONDS:
             delay = FIRST_DELAY_SECONDS
         await asyncio.sleep(delay)
         delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+        health.report(component, HealthState.OK, last_error=reason)
+
+
+def _explain(error: BaseException) -> str:
+    """Return an error's name and text; a task group's only error speaks for the group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
