@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import demo_cameras, samples
+from . import dashboard, demo_cameras, samples
 from .connect import connect
 from .home_assistant import HomeAssistant
 from .home_assistant_client import HomeAssistantError
@@ -113,6 +113,7 @@ async def develop(options: Options) -> None:
             async with home.client() as client:
                 print("Adding the integration ...", flush=True)
                 await connect(client, server)
+                await dashboard.show(client, _camera_folders(options))
         watch = [asyncio.ensure_future(_watch(child)) for child in children]
         if options.pictures is None:
             watch.append(asyncio.ensure_future(demo_cameras.run(options.cameras)))
@@ -120,6 +121,12 @@ async def develop(options: Options) -> None:
         print(welcome(options, server, home), flush=True)
         _show_logs_on_enter(children, stack)
         await asyncio.gather(*watch)
+
+
+def _camera_folders(options: Options) -> list[str]:
+    if options.pictures is None:
+        return list(demo_cameras.SCENES)
+    return sorted(path.name for path in options.pictures.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _check(options: Options) -> None:
@@ -170,7 +177,7 @@ def welcome(options: Options, server: InferenceServer, home: HomeAssistant) -> s
     if options.home_assistant:
         account = home.account
         lines = [
-            f"Home Assistant     {home.url}",
+            f"Home Assistant     {home.url}/{dashboard.PATH}",
             f"Log in as          {account.username}, password {account.password}",
             *lines,
         ]

@@ -21,21 +21,26 @@ SCENES: dict[str, tuple[samples.Sample, ...]] = {
 SIZE = (1280, 720)
 PICTURES_PER_VISIT = 4
 SECONDS_BETWEEN_PICTURES = 2.0
-SECONDS_BETWEEN_VISITS = 12.0
+SECONDS_BETWEEN_VISITS = 40.0
+SECONDS_BETWEEN_CAMERAS = 3.0
 PICTURES_KEPT = 100
 
 
 async def run(root: Path) -> None:
-    """Let the cameras take turns until cancelled."""
-    for camera in SCENES:
-        (root / camera).mkdir(parents=True, exist_ok=True)
-    scenes = {camera: itertools.cycle(scene) for camera, scene in SCENES.items()}
-    for camera in itertools.cycle(SCENES):
-        sample = next(scenes[camera])
+    """Let the cameras see somebody again and again until cancelled."""
+    async with asyncio.TaskGroup() as cameras:
+        for number, (camera, scene) in enumerate(SCENES.items()):
+            cameras.create_task(_run_camera(root / camera, scene, number * SECONDS_BETWEEN_CAMERAS))
+
+
+async def _run_camera(folder: Path, scene: tuple[samples.Sample, ...], delay: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.sleep(delay)
+    for sample in itertools.cycle(scene):
         for _ in range(PICTURES_PER_VISIT):
-            await _write(root / camera, await asyncio.to_thread(take_picture, sample, camera))
+            await _write(folder, await asyncio.to_thread(take_picture, sample, folder.name))
             await asyncio.sleep(SECONDS_BETWEEN_PICTURES)
-        await asyncio.to_thread(_overwrite_oldest, root / camera)
+        await asyncio.to_thread(_overwrite_oldest, folder)
         await asyncio.sleep(SECONDS_BETWEEN_VISITS)
 
 

@@ -10,7 +10,7 @@ from .repository import BLUEPRINTS, INTEGRATION, INTEGRATION_DOMAIN
 
 CONFIGURATION = f"""\
 api:
-automation:
+automation: !include automations.yaml
 blueprint:
 config:
 frontend:
@@ -38,6 +38,7 @@ def prepare(directory: Path, *, host: str, port: int) -> None:
     components.mkdir(parents=True, exist_ok=True)
     (components / "__init__.py").touch()
     (directory / "configuration.yaml").write_text(CONFIGURATION)
+    (directory / "automations.yaml").touch()
     link = components / INTEGRATION_DOMAIN
     if not link.is_symlink():
         link.symlink_to(INTEGRATION)
