@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Home Security Intelligence: explained risk events of the cameras of a house."""
+
+from typing import Final
+
+from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN, Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.device_registry import DeviceEntry
+from homeassistant.helpers.typing import ConfigType
+
+from .client import Address, HsiClient, HsiError, NotFound
+from .const import DOMAIN
+from .coordinator import HsiConfigEntry, HsiCoordinator
+from .devices import camera_id_of
+from .issues import Issues
+from .views import EventSnapshotView
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+PLATFORMS: Final = [
+    Platform.BINARY_SENSOR,
+    Platform.CAMERA,
+    Platform.EVENT,
+    Platform.IMAGE,
+    Platform.SENSOR,
+]
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Offer what all entries share."""
+    hass.http.register_view(EventSnapshotView())
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
+    """Connect to a server and follow it."""
+    address = Address(entry.data[CONF_HOST], entry.data[CONF_PORT])
+    client = HsiClient(async_get_clientsession(hass), address, entry.data[CONF_TOKEN])
+    coordinator = HsiCoordinator(hass, entry, client)
+    await coordinator.async_config_entry_first_refresh()
+    entry.runtime_data = coordinator
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_create_background_task(hass, coordinator.async_follow(), f"{DOMAIN} {entry.title}")
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
+    """Let go of a server."""
+    if unloaded := await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        entry.runtime_data.issues.clear()
+    return unloaded
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> None:
+    """Leave no issue behind."""
+    Issues(hass, entry.entry_id).clear()
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: HsiConfigEntry, device_entry: DeviceEntry
+) -> bool:
+    """Make the server forget a camera that the user removes."""
+    coordinator = entry.runtime_data
+    camera_id = camera_id_of(device_entry, coordinator.data.server.identity.server_id)
+    if camera_id is None:
+        return False
+    try:
+        await coordinator.client.delete_camera(camera_id)
+    except NotFound:
+        return True
+    except HsiError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="camera_not_deleted",
+            translation_placeholders={"detail": str(err)},
+        ) from err
+    return True

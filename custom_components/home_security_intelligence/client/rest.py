@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's REST interface, as far as the integration needs it."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+
+from .address import Address
+from .errors import (
+    CannotConnect,
+    HsiError,
+    InvalidAuth,
+    MissingScope,
+    NotFound,
+    NotHsiServer,
+    ProtocolError,
+    RequestRefused,
+)
+from .fields import Fields
+from .models import Server
+from .session import HsiSession
+
+TIMEOUT: Final = ClientTimeout(total=10)
+MIN_WIDTH: Final = 64
+MAX_WIDTH: Final = 3840
+
+
+class HsiClient:
+    """Talks to one server with one token."""
+
+    def __init__(self, http: ClientSession, address: Address, token: str) -> None:
+        """Use a web session that belongs to somebody else."""
+        self._http = http
+        self._token = token
+        self.address = address
+
+    async def connect(self) -> HsiSession:
+        """Open an authenticated WebSocket connection."""
+        return await HsiSession.open(self._http, self.address.url / "api/ws", self._token)
+
+    async def get_server(self) -> Server:
+        """Ask the server who it is and how it is."""
+        body = await self._request("GET", "api/system/info")
+        return Server.parse(Fields(_decode(body), "server"))
+
+    async def get_latest_picture(self, camera_id: str, width: int | None = None) -> bytes:
+        """Fetch the newest picture of a camera."""
+        return await self._request("GET", f"api/cameras/{camera_id}/latest.jpg", _scaled(width))
+
+    async def get_event_snapshot(self, event_id: int) -> bytes:
+        """Fetch the best frame of an event with boxes drawn."""
+        return await self._request("GET", f"api/events/{event_id}/snapshot.jpg")
+
+    async def delete_camera(self, camera_id: str) -> None:
+        """Make the server forget a camera until its next picture."""
+        await self._request("DELETE", f"api/cameras/{camera_id}")
+
+    async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        try:
+            async with self._http.request(
+                method,
+                self.address.url / path,
+                params=query,
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                if response.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+                    return await response.read()
+                raise await _problem(response)
+        except (ClientError, OSError) as err:
+            raise CannotConnect(str(err) or type(err).__name__) from err
+
+
+def _scaled(width: int | None) -> dict[str, str]:
+    return {} if width is None else {"width": str(min(max(width, MIN_WIDTH), MAX_WIDTH))}
+
+
+def _decode(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as err:
+        raise NotHsiServer("the answer is not JSON") from err
+
+
+async def _problem(response: ClientResponse) -> HsiError:
+    """Turn a refusal into an error; only our own servers answer with problem documents."""
+    if response.content_type != "application/problem+json":
+        return NotHsiServer(f"{response.url} answered {response.status}")
+    try:
+        detail = Fields(_decode(await response.read()), "problem").text("detail")
+    except NotHsiServer, ProtocolError:
+        detail = f"status {response.status}"
+    match response.status:
+        case HTTPStatus.UNAUTHORIZED:
+            return InvalidAuth(detail)
+        case HTTPStatus.FORBIDDEN:
+            return MissingScope(detail)
+        case HTTPStatus.NOT_FOUND:
+            return NotFound(detail)
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return CannotConnect(detail)
+        case _:
+            return RequestRefused(detail)

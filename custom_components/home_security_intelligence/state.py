@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the integration knows about a server, and how messages change it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from .client.messages import CameraChanged, CameraRemoved, Change, EventChanged, EventKind, Snapshot
+from .client.models import Camera, Event, Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HsiState:
+    """The server, its cameras, and the open and last events of these."""
+
+    server: Server
+    cameras: Mapping[str, Camera]
+    events: Mapping[int, Event]
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot) -> Self:
+        """Start from a snapshot."""
+        return cls.of(snapshot.server, snapshot.cameras, snapshot.events)
+
+    @classmethod
+    def of(cls, server: Server, cameras: Iterable[Camera], events: Iterable[Event]) -> Self:
+        """Keep of the events the ones that a camera refers to; of two objects with the same id the later one wins."""
+        by_id = {camera.id: camera for camera in cameras}
+        wanted = {id_ for camera in by_id.values() for id_ in (camera.open_event_id, camera.last_event_id)}
+        return cls(server=server, cameras=by_id, events={event.id: event for event in events if event.id in wanted})
+
+    def with_change(self, change: Change | None) -> Self:
+        """Apply one change."""
+        cameras, events = self.cameras.values(), self.events.values()
+        match change:
+            case CameraChanged(camera):
+                return self.of(self.server, (*cameras, camera), events)
+            case CameraRemoved(camera_id):
+                return self.of(self.server, (camera for camera in cameras if camera.id != camera_id), events)
+            case EventChanged(event=event, camera=camera):
+                return self.of(self.server, (*cameras, camera), (*events, event))
+            case None:
+                return self
+
+    def last_event(self, camera_id: str) -> Event | None:
+        """The newest event of a camera, open or not."""
+        last_event_id = self.cameras[camera_id].last_event_id
+        return None if last_event_id is None else self.events.get(last_event_id)
+
+    @property
+    def highest_risk(self) -> int | None:
+        """The highest risk of all cameras; zero is claimed only when every one of them can be judged."""
+        known = [camera.risk.score for camera in self.cameras.values() if camera.risk]
+        highest = max(known, default=0)
+        everything_judged = bool(known) and len(known) == len(self.cameras)
+        return highest if highest or everything_judged else None
+
+
+def changes_between(old: HsiState, new: HsiState) -> list[EventChanged]:
+    """What must have happened to events while nobody told us."""
+    return [
+        EventChanged(kind, event, camera, before.risk.level if before and kind is EventKind.ESCALATED else None)
+        for event in sorted(new.events.values(), key=lambda event: event.id)
+        if (camera := new.cameras.get(event.camera_id)) is not None
+        for before in [old.events.get(event.id)]
+        for kind in [_change_of_event(before, event, old)]
+        if kind is not None
+    ]
+
+
+def _change_of_event(before: Event | None, event: Event, old: HsiState) -> EventKind | None:
+    if before is None:
+        is_news = event.id > max(old.events, default=-1)
+        return EventKind.DETECTED if is_news else None
+    if event.risk.score > before.risk.score and event.risk.level is not before.risk.level:
+        return EventKind.ESCALATED
+    if before.is_open and not event.is_open:
+        return EventKind.ENDED
+    return None

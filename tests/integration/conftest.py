@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the integration's tests."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
+from syrupy.assertion import SnapshotAssertion
+
+import custom_components.home_security_intelligence  # noqa: F401  (before Home Assistant mounts the harness's folder)
+from custom_components.home_security_intelligence import backoff
+from custom_components.home_security_intelligence.const import DOMAIN
+from tests.integration import samples
+from tests.integration.fake_server import FakeServer
+from tests.integration.waiting import set_up
+
+
+@pytest.fixture(autouse=True)
+def auto_enable_custom_integrations(enable_custom_integrations: None) -> None:
+    """Let Home Assistant find the integration."""
+
+
+@pytest.fixture(autouse=True)
+def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not let tests wait."""
+    monkeypatch.setattr(backoff, "FIRST_DELAY", 0.02)
+    monkeypatch.setattr(backoff, "LONGEST_DELAY", 0.1)
+
+
+@pytest.fixture
+def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    """Snapshots that know the types of Home Assistant."""
+    return snapshot.use_extension(HomeAssistantSnapshotExtension)
+
+
+@pytest.fixture
+async def server(socket_enabled: None) -> AsyncGenerator[FakeServer]:
+    """A running server with one quiet camera."""
+    fake = FakeServer()
+    fake.cameras = {"front_door": samples.camera()}
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+def entry(server: FakeServer) -> MockConfigEntry:
+    """A config entry for the running server."""
+    return MockConfigEntry(
+        domain=DOMAIN,
+        title="Home Security Intelligence",
+        unique_id=samples.SERVER_ID,
+        data={CONF_HOST: "127.0.0.1", CONF_PORT: server.port, CONF_TOKEN: samples.TOKEN},
+    )
+
+
+@pytest.fixture
+async def loaded(hass: HomeAssistant, entry: MockConfigEntry) -> MockConfigEntry:
+    """The config entry, set up."""
+    await set_up(hass, entry)
+    return entry

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the entities show."""
+
+import json
+from typing import Any
+
+import pytest
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.json import json_dumps
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from syrupy.assertion import SnapshotAssertion
+
+from custom_components.home_security_intelligence.client.messages import EventChanged, EventKind
+from tests.integration import samples
+from tests.integration.fake_server import FakeServer
+from tests.integration.waiting import set_up, until, until_state, value
+
+SCORE = "sensor.front_door_risk_score"
+EVENT = "event.front_door_security_event"
+DETECTOR = "sensor.home_security_intelligence_detector"
+HIGHEST = "sensor.home_security_intelligence_highest_open_risk"
+VOLATILE = {"access_token", "entity_picture"}
+
+
+def attributes(hass: HomeAssistant, entity_id: str) -> dict[str, Any]:
+    state = hass.states.get(entity_id)
+    assert state
+    return dict(state.attributes)
+
+
+@pytest.mark.freeze_time("2026-11-20T08:00:00+00:00")
+async def test_all_entities(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: FakeServer,
+    entity_registry: er.EntityRegistry,
+    snapshot: SnapshotAssertion,
+) -> None:
+    event = samples.event()
+    server.events = {9: event}
+    server.cameras = {"front_door": samples.busy_camera(event)}
+    await set_up(hass, entry)
+
+    registered = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+    assert {entity.entity_id: shown(hass, entity) for entity in sorted(registered, key=by_id)} == snapshot
+
+
+def by_id(entity: er.RegistryEntry) -> str:
+    return entity.entity_id
+
+
+def shown(hass: HomeAssistant, entity: er.RegistryEntry) -> dict[str, Any]:
+    """An entity in plain types, which do not depend on the version of Home Assistant."""
+    state = hass.states.get(entity.entity_id)
+    attributes = state and {name: v for name, v in state.attributes.items() if name not in VOLATILE}
+    return {
+        "unique_id": entity.unique_id,
+        "category": entity.entity_category and str(entity.entity_category),
+        "translation_key": entity.translation_key,
+        "state": state and state.state,
+        "attributes": json.loads(json_dumps(attributes)),
+    }
+
+
+async def test_queue_depth_is_off_by_default(
+    hass: HomeAssistant, loaded: MockConfigEntry, entity_registry: er.EntityRegistry
+) -> None:
+    registered = entity_registry.async_get("sensor.home_security_intelligence_pictures_waiting")
+    assert registered
+    assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+
+
+async def test_condition_of_the_server(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, entity_registry: er.EntityRegistry
+) -> None:
+    queue = "sensor.home_security_intelligence_pictures_waiting"
+    entity_registry.async_update_entity(queue, disabled_by=None)
+    await hass.config_entries.async_reload(loaded.entry_id)
+    await hass.async_block_till_done()
+    assert value(hass, queue) == "0"
+    await server.change_server(queue_depth=7, detector=samples.detector(state="down", message="No memory."))
+
+    await until_state(hass, queue, "7")
+    assert value(hass, DETECTOR) == "YOLO26 nano"
+    seen = attributes(hass, DETECTOR)
+    assert (seen["detector_state"], seen["fallback"], seen["message"]) == ("down", False, "No memory.")
+
+
+async def test_a_detector_that_has_not_started_has_no_name(
+    hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer
+) -> None:
+    server.server["detector"] = samples.detector(state="starting", model=None, name=None, provider=None)
+    await set_up(hass, entry)
+    assert value(hass, DETECTOR) == "unknown"
+    assert attributes(hass, DETECTOR)["detector_state"] == "starting"
+
+
+async def test_substitute_weights_are_an_issue_while_in_use(
+    hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer, issue_registry: ir.IssueRegistry
+) -> None:
+    message = "YOLO26 is not downloaded: run hsi models download."
+    server.server["detector"] = samples.detector(name="YOLOv3-tiny", fallback=True, message=message)
+    await set_up(hass, entry)
+    [issue] = issue_registry.issues.values()
+    assert issue.translation_key == "detector_fallback"
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert not issue.is_fixable
+    assert issue.translation_placeholders == {"model": "YOLOv3-tiny", "message": message}
+    assert attributes(hass, DETECTOR)["fallback"] is True
+
+    await server.change_server(queue_depth=1, detector=samples.detector(state="starting"))
+    await until(hass, lambda: attributes(hass, DETECTOR)["detector_state"] == "starting")
+    assert issue_registry.issues
+
+    await server.change_server(detector=samples.detector())
+    await until(hass, lambda: not issue_registry.issues)
+
+    await server.change_server(detector=samples.detector(fallback=True))
+    await until(hass, lambda: bool(issue_registry.issues))
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert not issue_registry.issues
+
+
+async def test_life_of_an_event(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
+    assert value(hass, EVENT) == "unknown"
+    await server.event_happens("event_detected", samples.event())
+    await until_state(hass, SCORE, "35")
+    assert value(hass, "sensor.front_door_risk_level") == "medium"
+    assert value(hass, "binary_sensor.front_door_person") == "on"
+    assert value(hass, "binary_sensor.front_door_vehicle") == "off"
+    seen = attributes(hass, EVENT)
+    detected_at = value(hass, EVENT)
+    assert {name: seen[name] for name in ("event_type", "event_id", "score", "level", "verified", "source")} == {
+        "event_type": "detected",
+        "event_id": 9,
+        "score": 35,
+        "level": "medium",
+        "verified": False,
+        "source": "rules",
+    }
+    assert seen["summary"] == "A person"
+    assert seen["objects"] == {"person": 1}
+    assert seen["factors"] == [{"name": "person_seen", "points": 35}]
+    assert seen["picture"] == f"/api/home_security_intelligence/{loaded.entry_id}/events/9/snapshot.jpg"
+    assert "previous_level" not in seen
+
+    await server.event_happens("event_updated", samples.event(risk={"score": 40, "level": "medium"}))
+    await until_state(hass, SCORE, "40")
+    assert value(hass, EVENT) == detected_at
+
+    risen = samples.event(risk={"score": 70, "level": "high"})
+    await server.event_happens("event_escalated", risen, previous_level="medium")
+    await until_state(hass, SCORE, "70")
+    seen = attributes(hass, EVENT)
+    assert (seen["event_type"], seen["level"], seen["previous_level"]) == ("escalated", "high", "medium")
+
+    judged = samples.event(risk={"score": 20, "level": "low"}, source="model", verified=True, summary="The courier")
+    await server.event_happens("event_assessed", judged)
+    await until_state(hass, SCORE, "20")
+    seen = attributes(hass, EVENT)
+    assert (seen["event_type"], seen["summary"], seen["verified"]) == ("assessed", "The courier", True)
+
+    await server.event_happens("event_ended", judged | {"ended_at": samples.MORNING, "end_reason": "idle"})
+    await until_state(hass, SCORE, "0")
+    assert attributes(hass, EVENT)["event_type"] == "ended"
+    assert value(hass, "binary_sensor.front_door_person") == "off"
+
+
+async def test_what_cannot_be_judged_is_unknown_not_safe(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer
+) -> None:
+    assert value(hass, HIGHEST) == "0"
+    await server.push("camera_updated", camera=samples.unjudged_camera())
+    await until_state(hass, SCORE, "unknown")
+    for entity_id in ("sensor.front_door_risk_level", "binary_sensor.front_door_person", HIGHEST):
+        assert value(hass, entity_id) == "unknown"
+    assert value(hass, "sensor.front_door_last_picture") == samples.MORNING
+
+
+async def test_highest_risk_of_all_cameras(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
+    await server.event_happens("event_detected", samples.event(1, "garden", risk={"score": 80, "level": "high"}))
+    await until_state(hass, HIGHEST, "80")
+    await server.push("camera_updated", camera=samples.unjudged_camera())
+    await until_state(hass, SCORE, "unknown")
+    assert value(hass, HIGHEST) == "80"
+
+
+async def test_highest_risk_without_cameras(hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer) -> None:
+    server.cameras = {}
+    await set_up(hass, entry)
+    assert value(hass, HIGHEST) == "unknown"
+
+
+async def test_events_wait_for_an_entity_that_is_still_being_added(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, entity_registry: er.EntityRegistry
+) -> None:
+    entity_registry.async_update_entity(EVENT, disabled_by=er.RegistryEntryDisabler.USER)
+    await hass.async_block_till_done()
+    await server.event_happens("event_detected", samples.event())
+    await until_state(hass, SCORE, "35")
+
+    received: list[EventChanged] = []
+    loaded.runtime_data.async_subscribe_events("front_door", received.append)
+    assert [(change.kind, change.event.id) for change in received] == [(EventKind.DETECTED, 9)]
