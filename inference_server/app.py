@@ -104,7 +104,7 @@ class Server:
         return [
             ("detector", self._load_detector),
             ("ingest", watch.run),
-            *(("pipeline", self._runner(stage)) for stage in stages),
+            *((stage.name.value, self._runner(stage)) for stage in stages),
             ("status", self._status_watch().run),
             ("announcements", self._prune),
         ]

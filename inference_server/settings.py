@@ -12,6 +12,7 @@ from pydantic_settings import (
     JsonConfigSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -21,6 +22,8 @@ from inference_server.core.detection import Label
 Confidence = Annotated[float, Field(ge=0.05, le=0.99)]
 
 ENVIRONMENT_PREFIX = "HSI_"
+OPTIONS_FILE_VARIABLE = "HSI_APP_OPTIONS_FILE"
+SETTINGS_FILE_VARIABLE = "HSI_SETTINGS_FILE"
 DEFAULT_DATA_DIR = Path.home() / ".local" / "share" / "home-security-intelligence"
 
 
@@ -109,7 +112,7 @@ def _machine_zone() -> str:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Raises pydantic.ValidationError with the path of each wrong value."""
+    """Everything that can be set. Raises pydantic.ValidationError with the path of each wrong value, SettingsError."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -165,8 +168,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the strongest first."""
         sources = [init_settings, env_settings]
-        if options := os.environ.get("HSI_APP_OPTIONS_FILE"):
-            sources.append(JsonConfigSettingsSource(settings_cls, json_file=options))
-        if file := os.environ.get("HSI_SETTINGS_FILE"):
-            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=file))
+        for variable in (OPTIONS_FILE_VARIABLE, SETTINGS_FILE_VARIABLE):
+            if file := os.environ.get(variable):
+                try:
+                    sources.append(_file_source(settings_cls, variable, file))
+                except (OSError, TypeError, ValueError) as error:
+                    raise SettingsError(f"{variable} names {file}, which cannot be read: {error}") from error
         return tuple(sources)
+
+
+def _file_source(settings_cls: type[BaseSettings], variable: str, file: str) -> PydanticBaseSettingsSource:
+    if variable == OPTIONS_FILE_VARIABLE:
+        return JsonConfigSettingsSource(settings_cls, json_file=file)
+    if not Path(file).is_file():  # the library would pass over a missing file
+        raise FileNotFoundError("there is no such file")
+    return TomlConfigSettingsSource(settings_cls, toml_file=file)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import override
 
@@ -114,11 +115,11 @@ class FolderWatch:
             await asyncio.sleep(self._rescan_seconds)
 
     async def _scan(self) -> None:
-        found = await asyncio.to_thread(lambda: dict(_versions_below(self._root)))
+        found = await asyncio.to_thread(_versions_below, self._root)
         async with self._database.reading() as connection:
             unseen = await arrivals.unseen(connection, list(found))
         settled_before = time.time_ns() - int(SETTLED_SECONDS * 1e9)
-        for file in sorted(unseen, key=lambda file: file.modified_ns):
+        for file in unseen:
             if file.modified_ns < settled_before:
                 self._arrived.put_nowait(found[file])
             else:
@@ -191,13 +192,19 @@ def _path(name: bytes | str) -> Path:
     return Path(os.fsdecode(name))
 
 
-def _versions_below(root: Path) -> Iterator[tuple[FileVersion, Path]]:
+def _versions_below(root: Path) -> dict[FileVersion, Path]:
+    """Return the candidates below the root, in the order of their arrival."""
+    found = [(status.st_ctime_ns, path, status) for path, status in _candidates_below(root)]
+    return {_version(root, path, status): path for _, path, status in sorted(found, key=itemgetter(0))}
+
+
+def _candidates_below(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in names):
             if is_candidate(path.relative_to(root)):
                 try:
-                    yield _version(root, path, path.lstat()), path
+                    yield path, path.lstat()
                 except OSError:
                     continue
 

@@ -4,6 +4,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import partial
 
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
@@ -11,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from inference_server.core.frame import RefusalReason
 from inference_server.settings import IngestSettings
 
+PADDING = "extraneous bytes before marker"
+"""libjpeg's warning about filling that some cameras write between a picture's parts: all of the picture is there."""
 _EXTENSIONS = {"JPEG": "jpg", "PNG": "png"}
 
 
@@ -74,10 +77,20 @@ def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int]:
 def _decode(content: bytes, kind: str) -> None:
     try:
         if kind == "JPEG":
-            # Entropy decoding covers every byte; the smallest scale only saves the rest of the work.
-            simplejpeg.decode_jpeg(content, colorspace="GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+            _decode_jpeg(content)
         else:
             with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
                 image.load()
     except Exception as error:  # decoders raise many kinds for hostile bytes
         raise RefusedError(RefusalReason.CORRUPT, f"The picture cannot be decoded to its end: {error}") from error
+
+
+def _decode_jpeg(content: bytes) -> None:
+    # Entropy decoding covers every byte; the smallest scale only saves the rest of the work.
+    decode = partial(simplejpeg.decode_jpeg, content, "GRAY", min_height=1, min_width=1, min_factor=8)
+    try:
+        decode(strict=True)
+    except ValueError as error:
+        if PADDING not in str(error):
+            raise
+        decode(strict=False)

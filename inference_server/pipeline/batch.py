@@ -2,7 +2,7 @@
 """Batches: which of a camera's frames belong together. Pure, by the times at which the pictures were taken."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from inference_server.core.detection import Sighting
@@ -42,25 +42,46 @@ class BatchRules:
         idle, window = last_detection_at + self._idle, started_at + self._window
         return End(idle, EndReason.IDLE) if idle <= window else End(window, EndReason.WINDOW)
 
-    def split(self, event: Event | None, sightings: Sequence[Sighting]) -> list[Segment]:
+    def split(
+        self, event: Event | None, sightings: Sequence[Sighting], ended_before: datetime | None = None
+    ) -> list[Segment]:
         """Divide a camera's new sightings, in order of their arrival, into batches.
 
-        `event` is the camera's open event. A segment without sightings only ends that.
+        `event` is the camera's open event, `ended_before` the end of its last one when none is open. A segment without
+        sightings only ends the open event. A sighting that comes late (its picture was tried again) counts at the
+        start of the batch that goes on meanwhile; one that is older than that by more than the window is no part of
+        it, as after a clock that was wrong.
         """
         segments: list[Segment] = []
         batch = _OpenBatch(event, event.started_at, event.last_detection_at, event.frame_count) if event else None
-        for sighting in sightings:
-            if batch and sighting.captured_at > (end := self.end(batch.started_at, batch.last_detection_at)).at:
-                segments.append(batch.segment(end))
-                batch = None
+        earliest = event.started_at if event else ended_before
+        for arrived in sightings:
+            sighting = self._placed(arrived, earliest)
+            if batch:
+                end = self.end(batch.started_at, batch.last_detection_at)
+                if not batch.started_at <= sighting.captured_at <= end.at:
+                    segments.append(batch.segment(end))
+                    batch = None
             batch = batch or _OpenBatch(None, sighting.captured_at, sighting.captured_at)
             batch.add(sighting)
+            earliest = batch.started_at
             if batch.frame_count >= self._max_frames:
-                segments.append(batch.segment(End(batch.last_detection_at, EndReason.SIZE)))
+                earliest = batch.last_detection_at
+                segments.append(batch.segment(End(earliest, EndReason.SIZE)))
                 batch = None
         if batch and batch.sightings:
             segments.append(batch.segment(None))
         return segments
+
+    def _placed(self, sighting: Sighting, earliest: datetime | None) -> Sighting:
+        if earliest is None or sighting.captured_at < earliest - self._window:
+            return sighting
+        return not_before(sighting, earliest)
+
+
+def not_before(sighting: Sighting, earliest: datetime) -> Sighting:
+    """Return a sighting that counts at `earliest` if its picture was taken before."""
+    return replace(sighting, captured_at=max(sighting.captured_at, earliest))
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from inference_server.core.event import Event
 from inference_server.core.frame import Frame
 from inference_server.core.signal import Signal
 from inference_server.detection.tracking import link_tracks
-from inference_server.pipeline.batch import BatchRules, Segment
+from inference_server.pipeline.batch import BatchRules, Segment, not_before
 from inference_server.pipeline.broker import Broker, Message, StageName, Work
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
@@ -95,7 +95,8 @@ class GatherStage:
         self, connection: AsyncConnection, camera_id: str, event: Event | None, seen: Sequence[Sighting]
     ) -> list[_Happening]:
         happenings: list[_Happening] = []
-        for segment in self._rules.split(event, seen):
+        ended_before = await events.last_end(connection, camera_id) if seen and event is None else None
+        for segment in self._rules.split(event, seen, ended_before):
             event = segment.continues
             if segment.sightings:
                 event = await self._write(connection, camera_id, segment)
@@ -110,7 +111,10 @@ class GatherStage:
 
     async def _write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
         event, new = segment.continues, segment.sightings
-        known = await frames.sightings_of_event(connection, event.id) if event else ()
+        known: list[Sighting] = []
+        if event is not None:
+            stored = await frames.sightings_of_event(connection, event.id)
+            known = [not_before(sighting, event.started_at) for sighting in stored]
         best = max(new, key=_confidence)
         if event is not None and event.best_confidence >= _confidence(best):
             best_frame_id, best_confidence = event.best_frame_id, event.best_confidence

@@ -5,6 +5,10 @@ import random
 from datetime import timedelta
 
 MAX_ATTEMPTS = 6
+SUSPECT_ATTEMPTS = 3
+"""A message that is delivered for this time is worked on alone: it may be what kills the process."""
+MAX_DELIVERIES = 20
+"""A message whose every delivery ended with the process is given up after so many."""
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 60.0
 

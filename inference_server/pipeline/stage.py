@@ -8,7 +8,7 @@ from typing import Protocol
 
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import Broker, Message, StageName
-from inference_server.pipeline.retry import MAX_ATTEMPTS, PermanentError, retry_delay
+from inference_server.pipeline.retry import MAX_ATTEMPTS, MAX_DELIVERIES, SUSPECT_ATTEMPTS, PermanentError, retry_delay
 from inference_server.storage.database import STORAGE_FAILURES
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,11 +48,11 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
                 await broker.wait(stage.name)
                 held = await broker.claim(stage.name, stage.batch_size)
             await _consume(stage, broker, held)
-            health.report("pipeline", HealthState.OK)
+            health.report(stage.name, HealthState.OK)
         except STORAGE_FAILURES as error:
             _LOGGER.warning("The %s stage waits for the database: %s", stage.name, error)
             health.report(
-                "pipeline",
+                stage.name,
                 HealthState.DOWN,
                 last_error=str(error),
                 still_works="Pictures stay where they are and are judged later.",
@@ -67,11 +67,11 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
     What a storage failure interrupts stays in it: left to its lease, it would come back minutes later and behind
     newer messages.
     """
-    at_once = len(held)
+    at_once = 1 if any(message.attempts >= SUSPECT_ATTEMPTS for message in held) else len(held)
     while held:
         part = held[:at_once]
         try:
-            await stage.consume(part)
+            await _attempt(stage, part)
         except STORAGE_FAILURES:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
@@ -80,6 +80,12 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
                 continue
             await _fail(broker, part[0], error)
         del held[:at_once]
+
+
+async def _attempt(stage: Stage, part: Sequence[Message]) -> None:
+    if part[0].attempts > MAX_DELIVERIES:
+        raise PermanentError(f"the server stopped {MAX_DELIVERIES} times while it worked on this")
+    await stage.consume(part)
 
 
 async def _fail(broker: Broker, message: Message, error: Exception) -> None:

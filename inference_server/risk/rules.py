@@ -71,7 +71,7 @@ def _lingering(evidence: Evidence) -> tuple[int, str] | None:
 
 def _unsure(evidence: Evidence) -> tuple[int, str] | None:
     best = _best(evidence.tracks)
-    return (UNSURE, f"no confidence above {best:.2f}") if best < SURE_FROM else None
+    return (UNSURE, f"no confidence above {best:.2f}") if 0 < best < SURE_FROM else None
 
 
 def _best(tracks: tuple[Track, ...]) -> float:

@@ -93,6 +93,12 @@ async def open_events_of(connection: AsyncConnection, camera_ids: Iterable[str])
     return {row.camera_id: _event(row) for row in await connection.execute(query)}
 
 
+async def last_end(connection: AsyncConnection, camera_id: str) -> datetime | None:
+    """Return when the camera's newest event ended, or None when it had none or that is open."""
+    query = select(events.c.ended_at).where(events.c.camera_id == camera_id).order_by(events.c.id.desc()).limit(1)
+    return (await connection.execute(query)).scalar()
+
+
 async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
     """Return every open event, oldest first."""
     rows = await connection.execute(_query().where(events.c.ended_at.is_(None)).order_by(events.c.id))

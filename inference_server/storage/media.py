@@ -32,6 +32,7 @@ class MediaFolder:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
+            _sync_folder(target.parent)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
@@ -44,3 +45,12 @@ class MediaFolder:
         if not target.is_relative_to(self.root.resolve()):
             raise ValueError(f"{path} lies outside the media folder")
         return target.read_bytes()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable: the file's own sync does not cover it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

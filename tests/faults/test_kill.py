@@ -2,7 +2,6 @@
 """The plug is pulled at random moments while pictures pour in: nothing is lost, nothing happens twice."""
 
 import asyncio
-import io
 import random
 import sqlite3
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from PIL import Image
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
 from scripts.development.samples import BUS, TWO_PEOPLE, sample_path
+from tests.support.pictures import numbered_jpeg
 from tests.support.weights import models_folder
 
 PICTURES = 200
@@ -58,7 +58,7 @@ async def _write_burst(root: Path) -> None:
     for number in range(PICTURES):
         folder = root / CAMERAS[number % len(CAMERAS)]
         folder.mkdir(parents=True, exist_ok=True)
-        content = await asyncio.to_thread(_variation, originals[number % 2], number)
+        content = await asyncio.to_thread(numbered_jpeg, originals[number % 2], number)
         target = folder / f"{number:04}.jpg"
         if number % 3:
             target.write_bytes(content)
@@ -67,14 +67,6 @@ async def _write_burst(root: Path) -> None:
             partial.write_bytes(content)
             partial.rename(target)
         await asyncio.sleep(0.03)
-
-
-def _variation(original: Image.Image, number: int) -> bytes:
-    picture = original.copy()
-    picture.paste((number % 256, number // 256, 90), (0, 0, 16, 16))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 async def _drained(server: InferenceServer) -> None:

@@ -25,8 +25,16 @@ def noise(size: tuple[int, int] = (64, 48), mode: str = "RGB", seed: int = 1) ->
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     """Return an image as a file's content."""
     target = io.BytesIO()
-    image.save(target, kind, **options)  # type: ignore[arg-type]
+    image.save(target, kind, **options)
     return target.getvalue()
+
+
+def numbered_jpeg(image: Image.Image, number: int, quality: int = 85) -> bytes:
+    """Return an image as a JPEG of its own: the number stands in its top left corner as 24 black and white squares."""
+    image = image.copy()
+    for bit in range(24):
+        image.paste((255,) * 3 if number >> bit & 1 else (0,) * 3, (bit * 8, 0, bit * 8 + 8, 8))
+    return encoded(image, quality=quality)
 
 
 def jpeg(seed: int = 1, size: tuple[int, int] = (64, 48)) -> bytes:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Pictures of the same street, with more or fewer people in it, as cameras write them."""
 
-import io
 from itertools import count
 from pathlib import Path
 
 from PIL import Image
 
 from scripts.development.samples import BUS, sample_path
+from tests.support.pictures import numbered_jpeg
 
 SIZE = (810, 1080)
 _STREET = (128, 128, 128)
@@ -35,12 +35,7 @@ def nobody() -> Image.Image:
 
 def encode(picture: Image.Image) -> bytes:
     """A JPEG that differs from every other one in a corner, as the clock of a real camera's picture does."""
-    number = next(_numbers)
-    picture = picture.copy()
-    picture.paste((number % 256, number // 256 % 256, 90), (0, 0, 16, 16))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
+    return numbered_jpeg(picture, next(_numbers), quality=92)
 
 
 def drop(folder: Path, content: bytes) -> Path:

@@ -9,8 +9,11 @@ from typing import Any, override
 
 def in_virtual_time[Result](main: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end. Worker threads are waited for only while no timer is set."""
-    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-        return runner.run(main)
+    loop = _VirtualLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):

@@ -15,8 +15,16 @@ THRESHOLDS = st.lists(st.integers(1, MAX_SCORE), min_size=3, max_size=3, unique=
 
 @pytest.mark.parametrize(
     ("score", "level"),
-    [(0, "low"), (29, "low"), (30, "medium"), (59, "medium"), (60, "high"), (84, "high"), (85, "critical")]
-    + [(100, "critical")],
+    [
+        (0, "low"),
+        (29, "low"),
+        (30, "medium"),
+        (59, "medium"),
+        (60, "high"),
+        (84, "high"),
+        (85, "critical"),
+        (100, "critical"),
+    ],
 )
 def test_the_levels_begin_at_the_default_thresholds(score: int, level: str) -> None:
     assert risk_level(score, LevelThresholds()) == level

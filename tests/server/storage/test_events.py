@@ -18,7 +18,9 @@ from inference_server.storage.tables import assessments
 from tests.support.home import START, Home, assessment
 
 
-async def _find(home: Home, wanted: EventFilter | None = None, limit: int = 10, cursor: str | None = None) -> Page[Event]:
+async def _find(
+    home: Home, wanted: EventFilter | None = None, limit: int = 10, cursor: str | None = None
+) -> Page[Event]:
     async with home.database.reading() as connection:
         return await events.find(connection, wanted or EventFilter(), limit=limit, cursor=cursor)
 

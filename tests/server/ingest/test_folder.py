@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The watched folder, on real files and real file system events."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, override
+
+import pytest
+
+from inference_server.ingest import folder
+from inference_server.ingest.admission import Admission
+from inference_server.ingest.folder import FolderWatch, is_candidate
+from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
+from inference_server.storage.arrivals import Arrival, record
+from inference_server.storage.database import Database
+from inference_server.storage.media import MediaFolder
+from tests.support.home import START, MovableClock
+from tests.support.pictures import TINY_ALLOWED, jpeg
+from tests.support.recording_intake import RecordingIntake
+
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id .* already exists:RuntimeWarning")
+
+LONG = 3600.0
+MARKER = "marker/0.jpg"
+
+
+@dataclass
+class Watched:
+    """A watch root, what is outside of it, and what was taken from it."""
+
+    root: Path
+    outside: Path
+    media: MediaFolder
+    intake: RecordingIntake
+    health: HealthBoard
+    database: Database
+    rescan_seconds: float = LONG
+
+    def write(self, name: str, content: bytes, *, old: bool = False) -> Path:
+        """Write a file below the root; an old one was written long ago."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if old:
+            seconds = path.stat().st_mtime - 2 * LONG
+            os.utime(path, (seconds, seconds))
+        return path
+
+    def ingest(self) -> ComponentHealth:
+        """Return what health says about ingest."""
+        return next(component for component in self.health.components if component.name == "ingest")
+
+    def watch(self) -> FolderWatch:
+        """Return a watch on the root."""
+        return FolderWatch(
+            self.root,
+            admission=Admission(self.root, self.media, TINY_ALLOWED, MovableClock()),
+            intake=self.intake,
+            database=self.database,
+            health=self.health,
+            rescan_seconds=self.rescan_seconds,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch during the block. Live events work from its start: a marker was found by the scan that follows them."""
+        self.write(MARKER, jpeg(999), old=True)
+        task = asyncio.create_task(self.watch().run())
+        try:
+            await self.intake.until_taken(MARKER)
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    """Give a watch root with two cameras; files that nobody is seen to close count only after a long time."""
+    monkeypatch.setattr(folder, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(folder, "SETTLED_SECONDS", LONG)
+    database = Database(tmp_path / "hsi.db")
+    await database.open()
+    for name in ("outside", "cameras/front", "cameras/back"):
+        (tmp_path / name).mkdir(parents=True)
+    yield Watched(
+        root=tmp_path / "cameras",
+        outside=tmp_path / "outside",
+        media=MediaFolder(tmp_path / "media"),
+        intake=RecordingIntake(),
+        health=HealthBoard(MovableClock()),
+        database=database,
+    )
+    await database.close()
+
+
+@pytest.fixture
+def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give a function that sets how long a file has to rest."""
+    return lambda seconds: monkeypatch.setattr(folder, "SETTLED_SECONDS", seconds)
+
+
+async def test_a_file_counts_when_it_is_closed(watched: Watched) -> None:
+    async with watched.running():
+        with (watched.root / "front" / "1.jpg").open("wb") as file:
+            file.write(jpeg()[:300])
+            file.flush()
+            watched.write("front/2.jpg", jpeg(2))
+            await watched.intake.until_taken("front/2.jpg")
+            assert "front/1.jpg" not in watched.intake.paths
+            file.write(jpeg()[300:])
+        await watched.intake.until_content("front/1.jpg", jpeg())
+    assert watched.intake.paths.count("front/1.jpg") == 1
+
+
+async def test_a_file_counts_when_it_is_renamed_within_the_root(watched: Watched) -> None:
+    async with watched.running():
+        watched.write("front/1.jpg.part", jpeg(1)).rename(watched.root / "front" / "1.jpg")
+        await watched.intake.until_content("front/1.jpg", jpeg(1))
+        (watched.root / "front" / "1.jpg").rename(watched.root / "back" / "1.jpg")
+        await watched.intake.until_content("back/1.jpg", jpeg(1))
+    assert "front/1.jpg.part" not in watched.intake.paths
+
+
+async def test_a_file_counts_when_it_is_renamed_from_outside_into_the_root(watched: Watched) -> None:
+    source = watched.outside / "upload"
+    source.write_bytes(jpeg(1))
+    async with watched.running():
+        source.rename(watched.root / "front" / "1.jpg")
+        await watched.intake.until_content("front/1.jpg", jpeg(1))
+
+
+async def test_a_new_camera_folder_counts_with_what_is_written_into_it_at_once(
+    watched: Watched, settle: Callable[[float], None]
+) -> None:
+    settle(0.05)
+    async with watched.running():
+        names = [f"camera {number}/1.jpg" for number in range(20)]
+        for number, name in enumerate(names):
+            watched.write(name, jpeg(number))
+        await watched.intake.until_taken(*names)
+
+
+async def test_nested_date_folders_count(watched: Watched, settle: Callable[[float], None]) -> None:
+    settle(0.05)
+    async with watched.running():
+        watched.write("front/2026/11/23/08/1.jpg", jpeg(1))
+        await watched.intake.until_content("front/2026/11/23/08/1.jpg", jpeg(1))
+        watched.write("front/2026/11/23/08/2.jpg", jpeg(2))
+        await watched.intake.until_content("front/2026/11/23/08/2.jpg", jpeg(2))
+
+
+async def test_a_folder_moved_in_counts_with_the_files_in_it(watched: Watched, settle: Callable[[float], None]) -> None:
+    settle(0.05)
+    moved = watched.outside / "garden"
+    moved.mkdir()
+    (moved / "1.jpg").write_bytes(jpeg(1))
+    async with watched.running():
+        moved.rename(watched.root / "garden")
+        await watched.intake.until_content("garden/1.jpg", jpeg(1))
+        watched.write("garden/2.jpg", jpeg(2))
+        await watched.intake.until_content("garden/2.jpg", jpeg(2))
+
+
+async def test_files_that_came_before_the_start_count_oldest_first(watched: Watched) -> None:
+    names = [f"front/{number}.jpg" for number in (3, 1, 2)]
+    for age, name in enumerate(names):
+        path = watched.write(name, jpeg(age))
+        seconds = path.stat().st_mtime - 2 * LONG + age
+        os.utime(path, (seconds, seconds))
+    async with watched.running():
+        await watched.intake.until_taken(*names)
+    assert [path for path in watched.intake.paths if path != MARKER] == names
+
+
+async def test_files_that_were_recorded_before_do_not_count_again(watched: Watched) -> None:
+    path = watched.write("front/1.jpg", jpeg(1), old=True)
+    version = folder._version(watched.root, path, path.lstat())
+    async with watched.database.writing() as connection:
+        await record(connection, [Arrival(version, START, "front")])
+    watched.write("front/2.jpg", jpeg(2), old=True)
+    async with watched.running():
+        await watched.intake.until_taken("front/2.jpg")
+    assert "front/1.jpg" not in watched.intake.paths
+
+
+async def test_a_file_that_is_being_written_at_the_start_counts_when_it_is_whole(watched: Watched) -> None:
+    path = watched.write("front/1.jpg", jpeg()[:300])
+    async with watched.running():
+        assert "front/1.jpg" not in watched.intake.paths
+        with path.open("ab") as file:
+            file.write(jpeg()[300:])
+        await watched.intake.until_content("front/1.jpg", jpeg())
+    assert watched.intake.paths.count("front/1.jpg") == 1
+
+
+async def test_a_file_whose_closing_nobody_saw_counts_when_it_has_settled(
+    watched: Watched, settle: Callable[[float], None]
+) -> None:
+    settle(0.05)
+    future = watched.write("front/2.jpg", jpeg(2))
+    os.utime(future, (4e9, 4e9))
+    watched.write("front/1.jpg", jpeg(1))
+    async with watched.running():
+        await watched.intake.until_taken("front/1.jpg", "front/2.jpg")
+
+
+async def test_a_rescan_finds_what_no_event_told(watched: Watched, settle: Callable[[float], None]) -> None:
+    settle(0.0)
+    watched.rescan_seconds = 0.05
+    async with watched.running():
+        source = watched.write("front/.hidden/1.jpg", jpeg(1))
+        os.link(source, watched.root / "front" / "2.jpg")
+        await watched.intake.until_content("front/2.jpg", jpeg(1))
+
+
+async def test_a_rewritten_file_counts_again(watched: Watched) -> None:
+    async with watched.running():
+        watched.write("front/latest.jpg", jpeg(1))
+        await watched.intake.until_taken("front/latest.jpg")
+        watched.write("front/latest.jpg", jpeg(2))
+        await watched.intake.until_content("front/latest.jpg", jpeg(2))
+
+
+async def test_unfinished_and_hidden_files_are_left_alone(watched: Watched) -> None:
+    unwanted = ("front/1.jpg.tmp", "front/1.jpg.part", "front/.1.jpg", ".trash/1.jpg", "front/notes.txt", "front/1")
+    for name in unwanted:
+        watched.write(f"before {name}" if name[0] != "." else name, jpeg(1), old=True)
+    async with watched.running():
+        for name in unwanted:
+            watched.write(name, jpeg(1))
+        watched.write("front/LAST.JPG", jpeg(2))
+        await watched.intake.until_taken("front/LAST.JPG")
+    assert set(watched.intake.paths) == {MARKER, "front/LAST.JPG"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("a/1.jpg", True),
+        ("a/1.JPEG", True),
+        ("a/1.png", True),
+        ("a/.1.jpg", False),
+        (".a/1.jpg", False),
+        ("a/1.jpg.part", False),
+        ("a/1.mp4", False),
+        ("a/jpg", False),
+        ("a/.jpg", False),
+    ],
+)
+def test_a_finished_picture_is_known_by_its_name(name: str, wanted: bool) -> None:
+    assert is_candidate(Path(name)) is wanted
+
+
+async def test_a_full_disk_makes_pictures_wait_and_loses_none(watched: Watched) -> None:
+    names = [f"front/{number}.jpg" for number in range(40)]
+    async with watched.running():
+        watched.intake.failures += [OSError(28, "No space left on device")] * 3
+        for number, name in enumerate(names):
+            watched.write(name, jpeg(number))
+        await watched.intake.failed.wait()
+        assert watched.ingest().state is HealthState.DOWN
+        assert watched.ingest().remedy is not None
+        await watched.intake.until_taken(*names)
+    assert watched.ingest().state is HealthState.OK
+    assert sorted(watched.intake.paths) == sorted([MARKER, *names])
+
+
+async def test_a_media_folder_that_cannot_be_written_makes_pictures_wait(watched: Watched) -> None:
+    async with watched.running():
+        marker = watched.media.root.rename(watched.outside / "media")
+        watched.media.root.write_text("in the way")
+        taken = asyncio.create_task(watched.intake.until_taken("front/1.jpg"))
+        watched.write("front/1.jpg", jpeg(1))
+        watched.media.root.unlink()
+        marker.rename(watched.media.root)
+        await taken
+    assert watched.ingest().state is HealthState.OK
+
+
+class _TellingBoard(HealthBoard):
+    """Tells when ingest is well."""
+
+    well = asyncio.Event()
+
+    @override
+    def report(self, name: str, state: HealthState, **more: Any) -> None:
+        super().report(name, state, **more)
+        if name == "ingest" and state is HealthState.OK:
+            self.well.set()
+
+
+async def test_after_a_crash_ingest_is_well_again_before_the_next_picture(watched: Watched) -> None:
+    board = _TellingBoard(MovableClock())
+    board.report("ingest", HealthState.DOWN, last_error="crashed")
+    watched.health = board
+    task = asyncio.create_task(watched.watch().run())
+    async with asyncio.timeout(10):
+        await board.well.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert watched.intake.taken == []
+
+
+async def test_the_watch_makes_its_root(watched: Watched) -> None:
+    watched.root = watched.outside / "new" / "cameras"
+    async with watched.running():
+        watched.write("marker/1.jpg", jpeg(1))
+        await watched.intake.until_content("marker/1.jpg", jpeg(1))
+
+
+async def test_cancelling_stops_the_observers_threads(watched: Watched) -> None:
+    before = set(threading.enumerate())
+    async with watched.running():
+        observing = [thread for thread in threading.enumerate() if "watchdog" in type(thread).__module__]
+        assert observing
+    assert not any(thread.is_alive() for thread in observing)
+    left = [thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio_")]
+    assert [thread for thread in left if "watchdog" in type(thread).__module__] == []

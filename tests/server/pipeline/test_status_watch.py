@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is looked after every few seconds: the queue, the database and what was refused."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.signal import Signal
+from inference_server.ingest.admission import RefusedFile
+from inference_server.observability.health import ComponentHealth, HealthState
+from inference_server.pipeline import status_watch
+from inference_server.pipeline.broker import StageName
+from inference_server.pipeline.status_watch import StatusWatch
+from inference_server.storage.arrivals import FileVersion
+from tests.support.bench import Bench
+
+
+@pytest.fixture
+def changed() -> Signal:
+    """Give the signal that tells of another queue."""
+    return Signal()
+
+
+@pytest.fixture
+def watch(a_bench: Bench, changed: Signal, tmp_path: Path) -> StatusWatch:
+    """Give a watch on the pipeline."""
+    parts = {"database": a_bench.database, "broker": a_bench.broker, "health": a_bench.health, "clock": a_bench.clock}
+    return StatusWatch(tmp_path, changed=changed, **parts)  # type: ignore[arg-type]
+
+
+def _component(bench: Bench, name: str) -> ComponentHealth:
+    return next(component for component in bench.health.components if component.name == name)
+
+
+async def test_waiting_work_and_dead_letters_are_reported(a_bench: Bench, watch: StatusWatch) -> None:
+    await a_bench.take(a_bench.picture(), a_bench.picture())
+    await watch._check_database()
+    queue = _component(a_bench, "queue")
+    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 2, "dead_letters": 0})
+    (message,) = await a_bench.broker.claim(StageName.DETECT, 1)
+    await a_bench.broker.bury(message, "broken")
+    await watch._check_database()
+    queue = _component(a_bench, "queue")
+    assert (queue.state, queue.details) == (HealthState.DEGRADED, {"waiting": 1, "dead_letters": 1})
+    assert queue.remedy is not None
+
+
+async def test_only_another_queue_is_told(a_bench: Bench, watch: StatusWatch, changed: Signal) -> None:
+    await watch._check_database()
+    seen = changed.count
+    await watch._check_database()
+    assert changed.count == seen
+    await a_bench.take(a_bench.picture())
+    await watch._check_database()
+    assert changed.count == seen + 1
+
+
+async def test_refusals_of_the_last_day_are_counted(a_bench: Bench, watch: StatusWatch) -> None:
+    now = a_bench.clock.now()
+    refusal = Refusal("front/1.jpg", "front", RefusalReason.CORRUPT, "It ends too early.", now)
+    await a_bench.intake.take([RefusedFile(FileVersion("front/1.jpg", 5, 1), refusal)])
+    await watch._check_database()
+    assert _component(a_bench, "admission").details == {"refused_in_the_last_day": 1}
+    a_bench.clock.move(days=1, seconds=1)
+    await watch._check_database()
+    assert _component(a_bench, "admission").details == {"refused_in_the_last_day": 0}
+
+
+async def test_a_database_that_fails_is_reported_until_it_answers_again(
+    a_bench: Bench, watch: StatusWatch, changed: Signal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def fail() -> None:
+        failed.set()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(status_watch, "INTERVAL_SECONDS", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(a_bench.broker, "status", fail)
+        running = asyncio.create_task(watch.run())
+        await failed.wait()
+        await asyncio.sleep(0)
+        assert _component(a_bench, "database").state is HealthState.DOWN
+        assert _component(a_bench, "database").remedy is not None
+    async with asyncio.timeout(10):
+        await changed.wait(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert _component(a_bench, "database").state is HealthState.OK

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The commands, as an operator calls them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from inference_server import __version__
+from inference_server.cli import main
+from inference_server.models.catalogue import CATALOGUE
+from inference_server.storage.data_folder import DataFolder
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a data folder that the commands use, and keep the settings of the machine out."""
+    for name in [name for name in os.environ if name.startswith("HSI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HSI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HSI_MDNS", "false")
+    return tmp_path / "data"
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_a_token_is_made_listed_and_revoked(capsys: pytest.CaptureFixture[str]) -> None:
+    status, secret, _ = _run(capsys, "tokens", "create", "Garage", "--scope", "upload")
+    assert status == 0
+    assert len(secret.strip()) == 43
+    _, listed, _ = _run(capsys, "tokens", "list")
+    assert listed.split()[:2] == ["1", "upload"]
+    assert "valid" in listed
+    assert "Garage" in listed
+    assert secret.strip() not in listed
+    assert _run(capsys, "tokens", "revoke", "1")[:2] == (0, "Token 1 is revoked.\n")
+    assert "revoked 2" in _run(capsys, "tokens", "list")[1]
+
+
+def test_a_token_that_is_not_there_cannot_be_revoked(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = _run(capsys, "tokens", "revoke", "7")
+    assert status == 1
+    assert "hsi tokens list" in out
+
+
+def test_a_token_is_for_reading_unless_said_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    _run(capsys, "tokens", "create", "Dashboard")
+    assert _run(capsys, "tokens", "list")[1].split()[1] == "read"
+
+
+def test_every_model_is_listed_with_where_it_is(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    supplied = data / "models" / "yolo26n.onnx"
+    supplied.parent.mkdir(parents=True)
+    supplied.write_bytes(b"a model")
+    status, out, _ = _run(capsys, "models", "list")
+    assert status == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(lines) == {entry.id for entry in CATALOGUE}
+    assert lines["yolo26n"].endswith(str(supplied))
+    assert lines["yolov3-tiny"].endswith("not installed")
+
+
+def test_an_unknown_model_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = _run(capsys, "models", "verify", "yolo99")
+    assert status == 1
+    assert 'There is no model "yolo99"' in err
+    assert "Choose one of" in err
+
+
+def test_wrong_settings_are_named_with_their_variables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HSI_API__PORT", "99999")
+    monkeypatch.setenv("HSI_RISK__MEDIUM", "70")
+    status, _, err = _run(capsys, "tokens", "list")
+    assert status == 2
+    assert "api.port" in err
+    assert "HSI_API__PORT" in err
+    assert "risk thresholds must rise" in err
+
+
+@pytest.mark.parametrize(
+    ("variable", "content"),
+    [
+        ("HSI_APP_OPTIONS_FILE", b"{not json"),
+        ("HSI_APP_OPTIONS_FILE", b"[1, 2]"),
+        ("HSI_APP_OPTIONS_FILE", b"\xff\xfe"),
+        ("HSI_SETTINGS_FILE", b"not = = toml"),
+        ("HSI_SETTINGS_FILE", b"\xff\xfe"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_read_is_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: bytes
+) -> None:
+    file = tmp_path / "settings"
+    file.write_bytes(content)
+    monkeypatch.setenv(variable, str(file))
+    status, _, err = _run(capsys, "tokens", "list")
+    assert status == 2
+    assert str(file) in err
+
+
+def test_a_variable_that_is_no_json_is_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HSI_DETECTOR__CLASS_CONFIDENCE", "person=0.5")
+    status, _, err = _run(capsys, "tokens", "list")
+    assert status == 2
+    assert "detector" in err
+
+
+def test_a_second_server_on_a_data_folder_is_refused_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    folder = DataFolder(data)
+    folder.prepare()
+    with folder.lock():
+        status, _, err = _run(capsys, "serve")
+    assert status == 1
+    assert "Another server is using the data folder" in err
+    assert "HSI_DATA_DIR" in err
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    data.write_text("in the way")
+    for command in (("serve",), ("tokens", "list")):
+        status, _, err = _run(capsys, *command)
+        assert status == 1
+        assert "Choose another one with HSI_DATA_DIR" in err
+
+
+def test_a_damaged_database_is_explained(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    data.mkdir()
+    (data / "hsi.db").write_bytes(b"no database" * 500)
+    status, _, err = _run(capsys, "tokens", "list")
+    assert status == 1
+    assert "restore a backup" in err
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("tokens",), ("tokens", "create"), ("tokens", "revoke", "x")])
+def test_a_wrong_call_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: hsi" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"hsi {__version__}\n"
