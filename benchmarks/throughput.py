@@ -5,7 +5,7 @@
 
 The server runs as its own process, as a user's does. Its time is from the first picture's renaming into a camera's
 folder until the last one is part of an event and nothing waits; the bare session's is for the same pictures, already
-decoded and letterboxed, in batches of the server's size. The two take turns, and each round gives a ratio.
+decoded and letterboxed. The two take turns, and each round gives a ratio.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from contextlib import closing
-from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from numpy.typing import NDArray
 
 from benchmarks.pictures import SIZE, different_jpegs
 from inference_server.detection.preprocess import decode_picture, empty_batch, place
-from inference_server.settings import DetectorSettings
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
 from tests.support.weights import detector_model_path, models_folder
@@ -36,15 +34,14 @@ CAMERAS = 4
 
 
 class BareSession:
-    """The model alone, with the server's own thread settings."""
+    """The model alone, one picture after the other on all cores: what serves it best on a processor."""
 
-    def __init__(self, model: Path, batch_size: int) -> None:
+    def __init__(self, model: Path) -> None:
         """Load the model."""
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0]
-        self._batch_size = batch_size
 
     @property
     def size(self) -> int:
@@ -61,8 +58,8 @@ class BareSession:
     def run(self, inputs: NDArray[np.float32]) -> float:
         """Return the pictures per second of one pass."""
         started = time.perf_counter()
-        for group in batched(range(len(inputs)), self._batch_size):
-            self._session.run(None, {self._input.name: inputs[group[0] : group[-1] + 1]})
+        for picture in inputs:
+            self._session.run(None, {self._input.name: picture[np.newaxis]})
         return len(inputs) / (time.perf_counter() - started)
 
 
@@ -93,7 +90,7 @@ def _judged(data: Path) -> int:
 
 async def measure(count: int, rounds: int, folder: Path) -> list[tuple[float, float]]:
     """Return the bare session's and the server's pictures per second, for each round."""
-    bare = BareSession(detector_model_path(), DetectorSettings().max_batch)
+    bare = BareSession(detector_model_path())
     settings = {
         "HSI_MODELS_DIR": str(models_folder()),
         "HSI_DETECTOR__MODEL": "yolov3-tiny",
@@ -106,7 +103,7 @@ async def measure(count: int, rounds: int, folder: Path) -> list[tuple[float, fl
     await server.start()
     results = []
     try:
-        bare.run(inputs[: DetectorSettings().max_batch])
+        bare.run(inputs[:8])
         await through_server(server, pictures[:count], 0)
         for number in range(1, rounds + 1):
             burst = pictures[number * count : (number + 1) * count]

@@ -142,7 +142,6 @@ class Server:
             self.media,
             self.clock,
             judging=self.judging,
-            batch_size=settings.detector.max_batch,
         )
         gather = GatherStage(
             self.database,

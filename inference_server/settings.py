@@ -61,7 +61,8 @@ class DetectorSettings(Section):
     class_confidence: dict[Label, Confidence] = {}
     threads: Annotated[int, Field(ge=0, le=64)] = 0
     """0 means one per core."""
-    max_batch: Annotated[int, Field(ge=1, le=64)] = 8
+    max_batch: Annotated[int, Field(ge=1, le=64)] = 1
+    """Pictures per inference. More pays on a GPU; a processor's caches like one best."""
 
     def threshold(self, label: Label) -> float:
         """Return the confidence below which a detection of this label is dropped."""

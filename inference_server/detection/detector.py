@@ -41,6 +41,11 @@ class Detector(Protocol):
         """Width and height, in pixels, of what the model sees; pictures need not be larger."""
         ...
 
+    @property
+    def parallel(self) -> int:
+        """How many calls of `detect` are worth making at a time."""
+        ...
+
     def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
         """Return each picture's detections, best first, with boxes in pixels of the frame."""
         ...

@@ -24,12 +24,13 @@ class PictureNotReadError(Exception):
 
 
 class DetectStage:
-    """Consumes admitted frames."""
+    """Consumes admitted frames: what is claimed at once is shared among as many threads as the detector likes."""
 
     name = StageName.DETECT
+    batch_size = 32
 
     def __init__(
-        self, database: Database, broker: Broker, media: MediaFolder, clock: Clock, *, judging: Judging, batch_size: int
+        self, database: Database, broker: Broker, media: MediaFolder, clock: Clock, *, judging: Judging
     ) -> None:
         """Take the parts."""
         self._database = database
@@ -37,8 +38,7 @@ class DetectStage:
         self._media = media
         self._clock = clock
         self._judging = judging
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self.batch_size = batch_size
+        self._threads = ThreadPoolExecutor(thread_name_prefix="inference")
 
     async def ready(self) -> None:
         """Return once there is a detector."""
@@ -51,7 +51,13 @@ class DetectStage:
             known = await frames.get_many(connection, [message.work.subject_id for message in messages])
         wanted = [self._frame(known, message) for message in messages]
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._inference, self._detect, detector, wanted)
+        shares = await asyncio.gather(
+            *(
+                loop.run_in_executor(self._threads, self._detect, detector, share)
+                for share in _shares(wanted, detector.parallel)
+            )
+        )
+        found = {frame_id: detections for share in shares for frame_id, detections in share.items()}
         now = self._clock.now()
         following = [Work(StageName.GATHER, frame.id, frame.camera_id, now) for frame in wanted]
         async with self._database.writing() as connection:
@@ -79,3 +85,8 @@ class DetectStage:
         if (frame := known.get(message.work.subject_id)) is None:
             raise PermanentError(f"the frame {message.work.subject_id} is gone")
         return frame
+
+
+def _shares(frames_wanted: Sequence[Frame], count: int) -> list[Sequence[Frame]]:
+    """Divide frames among at most `count` threads, evenly."""
+    return [share for start in range(count) if (share := frames_wanted[start::count])]

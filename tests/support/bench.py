@@ -55,6 +55,7 @@ class ScriptedDetector:
     name: str = "Scripted"
     provider: str = "Script"
     input_size: int = 32
+    parallel: int = 1
 
     def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
         """Return what the script says of each picture."""
@@ -89,7 +90,7 @@ class Bench:
         shared = (self.database, self.broker, self.announced, clock)
         rules = BatchRules(batch)
         self.intake = FrameIntake(*shared, judging=self.judging)
-        self.detect = DetectStage(self.database, self.broker, self.media, clock, judging=self.judging, batch_size=8)
+        self.detect = DetectStage(self.database, self.broker, self.media, clock, judging=self.judging)
         self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, zone=zone)
         self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
@@ -187,5 +188,5 @@ async def bench(
             await made.load_detector()
         yield made
     finally:
-        made.detect._inference.shutdown()
+        made.detect._threads.shutdown()
         await made.database.close()
