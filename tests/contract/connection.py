@@ -4,7 +4,7 @@
 from typing import Any
 
 import aiohttp
-from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN
+from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -40,3 +40,9 @@ async def connected(hass: HomeAssistant, server: InferenceServer, port: int | No
     entry = entry_for(server_id, port or server.port, server.token)
     await set_up(hass, entry)
     return entry
+
+
+def has_picture(hass: HomeAssistant, camera: str) -> bool:
+    """Whether the first picture of a camera has been judged: the camera itself is announced before."""
+    state = hass.states.get(f"sensor.{camera}_last_picture")
+    return state is not None and state.state not in {STATE_UNKNOWN, STATE_UNAVAILABLE}

@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.home_security_intelligence.client.fields import Fields
 from custom_components.home_security_intelligence.client.models import Camera, Event
 from scripts.development.inference_server import InferenceServer
-from tests.contract.connection import Json, connected, get
+from tests.contract.connection import Json, connected, get, has_picture
 from tests.contract.security_events import SecurityEvents
 from tests.integration.waiting import until, value
 from tests.support import scenes
@@ -28,7 +28,7 @@ async def test_entities_follow_an_event_from_its_first_picture_to_its_end(
     await until(hass, lambda: security_events.of(gate) == ["detected"])
     scenes.drop(server.watch_root / gate, scenes.encode(scenes.bus()))
     await until(hass, lambda: security_events.of(gate) == ["detected", "escalated"])
-    await until(hass, lambda: hass.states.get(f"sensor.{yard}_risk_score") is not None)
+    await until(hass, lambda: has_picture(hass, yard))
 
     await _assert_same(hass, server, entry)
     assert value(hass, f"binary_sensor.{gate}_person") == "on"

@@ -6,7 +6,7 @@ import asyncio
 from homeassistant.core import HomeAssistant
 
 from scripts.development.inference_server import InferenceServer
-from tests.contract.connection import connected, get
+from tests.contract.connection import connected, get, has_picture
 from tests.contract.proxy import cable
 from tests.contract.security_events import SecurityEvents
 from tests.integration.waiting import until
@@ -54,7 +54,7 @@ async def test_after_a_cut_only_what_was_missed_is_asked_for(hass: HomeAssistant
         entry = await connected(hass, server, line.port)
         coordinator = entry.runtime_data
         scenes.drop(server.watch_root / "quiet_street", scenes.encode(scenes.nobody()))
-        await until(hass, lambda: hass.states.get("sensor.quiet_street_risk_score") is not None)
+        await until(hass, lambda: has_picture(hass, "quiet_street"))
         camera, sequence = coordinator.data.cameras["quiet_street"], coordinator.last_sequence
 
         before = line.connections
