@@ -72,20 +72,20 @@ async def through_server(server: InferenceServer, pictures: list[bytes], round_n
         upload = folder / f"{round_number}-{number}.part"
         upload.write_bytes(content)
         staged.append(upload)
-    wanted = _judged(server.directory) + len(pictures)
-    started = time.perf_counter()
-    for upload in staged:
-        upload.rename(upload.with_suffix(".jpg"))
-    while _judged(server.directory) < wanted:  # noqa: ASYNC110 - another process does what is waited for
-        await asyncio.sleep(0.02)
-    return len(pictures) / (time.perf_counter() - started)
+    with closing(sqlite3.connect(f"file:{server.directory / 'hsi.db'}?mode=ro", uri=True, timeout=30)) as database:
+        wanted = _judged(database) + len(pictures)
+        started = time.perf_counter()
+        for upload in staged:
+            upload.rename(upload.with_suffix(".jpg"))
+        while _judged(database) < wanted:  # noqa: ASYNC110 - another process does what is waited for
+            await asyncio.sleep(0.02)
+        return len(pictures) / (time.perf_counter() - started)
 
 
-def _judged(data: Path) -> int:
+def _judged(database: sqlite3.Connection) -> int:
     """Return how many frames passed every stage."""
     query = "SELECT (SELECT count(*) FROM frames) - (SELECT count(*) FROM messages WHERE stage <> 'close')"
-    with closing(sqlite3.connect(f"file:{data / 'hsi.db'}?mode=ro", uri=True, timeout=30)) as connection:
-        return int(connection.execute(query).fetchone()[0])
+    return int(database.execute(query).fetchone()[0])
 
 
 async def measure(count: int, rounds: int, folder: Path) -> list[tuple[float, float]]:

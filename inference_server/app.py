@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -20,7 +21,7 @@ from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.clock import Clock, SystemClock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
-from inference_server.detection.onnx_detector import OnnxDetector
+from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission
 from inference_server.ingest.folder import FolderWatch
 from inference_server.models.store import ModelStore, ResolvedModel
@@ -88,23 +89,24 @@ class Server:
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
-        tasks = [
-            asyncio.create_task(supervise(component, run, self.health), name=component)
-            for component, run in self._parts()
-        ]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="inference") as threads:
+            tasks = [
+                asyncio.create_task(supervise(component, run, self.health), name=component)
+                for component, run in self._parts(threads)
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        watch, stages = self._watch(), self._stages()
+    def _parts(self, threads: Executor) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        watch, stages = self._watch(), self._stages(threads)
         return [
             ("detector", self._load_detector),
             ("ingest", watch.run),
-            *((stage.name.value, self._runner(stage)) for stage in stages),
+            *((stage.name.value, self._runner(stage)) for stage in stages for _ in range(stage.lanes)),
             ("status", self._status_watch().run),
             ("announcements", self._prune),
         ]
@@ -133,7 +135,7 @@ class Server:
             clock=self.clock,
         )
 
-    def _stages(self) -> tuple[Stage, ...]:
+    def _stages(self, threads: Executor) -> tuple[Stage, ...]:
         settings = self.settings
         rules = BatchRules(settings.batch)
         detect = DetectStage(
@@ -142,6 +144,7 @@ class Server:
             self.media,
             self.clock,
             judging=self.judging,
+            threads=threads,
         )
         gather = GatherStage(
             self.database,

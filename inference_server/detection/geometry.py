@@ -21,9 +21,10 @@ def overlaps(first: Floats, second: Floats) -> Floats:
     """Return the intersection over union of every box of one array with every box of the other, [n, m]."""
     left_top = np.maximum(first[:, None, :2], second[None, :, :2])
     right_bottom = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.maximum(right_bottom - left_top, 0), axis=2)
-    union = _areas(first)[:, None] + _areas(second)[None, :] - shared
-    result: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    sides = np.maximum(right_bottom - left_top, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    union = areas(first)[:, None] + areas(second)[None, :] - shared
+    result: Floats = shared / np.where(union > 0, union, 1)
     return result
 
 
@@ -44,5 +45,6 @@ def suppress(boxes: Floats, scores: Floats, limit: float) -> list[int]:
     return kept
 
 
-def _areas(boxes: Floats) -> Floats:
+def areas(boxes: Floats) -> Floats:
+    """Return the boxes' areas in square pixels, [n]."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_server.core.detection import Detection, Label, Sighting, Track
-from inference_server.detection.geometry import corners, overlaps
+from inference_server.detection.geometry import areas, corners, overlaps
 
 MAX_MISSED_FRAMES = 2
 SAME_PLACE_OVERLAP = 0.5
@@ -120,15 +120,17 @@ def _costs(tracks: Sequence[_Track], sighting: Sighting, number: int) -> NDArray
 
 def _distances(old: Floats, new: Floats) -> NDArray[np.float64]:
     """Return the distances of the boxes' centres in mean diagonals of the two boxes, [n, m]."""
-    apart = np.linalg.norm((old[:, None, :2] + old[:, None, 2:] - new[None, :, :2] - new[None, :, 2:]) / 2, axis=2)
-    diagonals = [np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (old, new)]
-    return np.asarray(apart / np.maximum((diagonals[0][:, None] + diagonals[1][None, :]) / 2, 1e-6), np.float64)
+    apart = old[:, None, :2] + old[:, None, 2:] - new[None, :, :2] - new[None, :, 2:]
+    sides = old[:, 2:] - old[:, :2], new[:, 2:] - new[:, :2]
+    first, second = (np.hypot(side[:, 0], side[:, 1]) for side in sides)
+    diagonals = np.maximum(first[:, None] + second, 2e-6)
+    return np.asarray(np.hypot(apart[..., 0], apart[..., 1]) / diagonals, np.float64)
 
 
 def _area_ratios(old: Floats, new: Floats) -> NDArray[np.float64]:
     """Return how many times larger the larger of two boxes is, [n, m]."""
-    areas = [np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-6) for boxes in (old, new)]
-    quotient = np.asarray(areas[0][:, None] / areas[1][None, :], np.float64)
+    first, second = (np.maximum(areas(boxes), 1e-6) for boxes in (old, new))
+    quotient = np.asarray(first[:, None] / second, np.float64)
     return np.maximum(quotient, 1 / quotient)
 
 

@@ -62,6 +62,10 @@ class Broker(Protocol):
         """Take available messages, oldest first; they come back if they are not completed within the lease."""
         ...
 
+    async def release(self, messages: Sequence[Message]) -> None:
+        """Give messages back that were not worked on, as if they had not been delivered."""
+        ...
+
     async def retry(self, message: Message, error: str, delay: timedelta) -> None:
         """Give a message back, to be delivered again after a delay."""
         ...

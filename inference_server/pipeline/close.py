@@ -24,6 +24,7 @@ class CloseStage:
 
     name = StageName.CLOSE
     batch_size = 16
+    lanes = 1
 
     def __init__(
         self,

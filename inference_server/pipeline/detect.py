@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
@@ -24,21 +24,32 @@ class PictureNotReadError(Exception):
 
 
 class DetectStage:
-    """Consumes admitted frames: what is claimed at once is shared among as many threads as the detector likes."""
+    """Consumes admitted frames: what is claimed at once is shared among as many threads as the detector likes.
+
+    Two lanes keep those threads busy: one lane's pictures are detected while the other one commits and claims.
+    """
 
     name = StageName.DETECT
     batch_size = 32
+    lanes = 2
 
     def __init__(
-        self, database: Database, broker: Broker, media: MediaFolder, clock: Clock, *, judging: Judging
+        self,
+        database: Database,
+        broker: Broker,
+        media: MediaFolder,
+        clock: Clock,
+        *,
+        judging: Judging,
+        threads: Executor,
     ) -> None:
-        """Take the parts."""
+        """Take the parts; `threads` is where pictures are decoded and inferred."""
         self._database = database
         self._broker = broker
         self._media = media
         self._clock = clock
         self._judging = judging
-        self._threads = ThreadPoolExecutor(thread_name_prefix="inference")
+        self._threads = threads
 
     async def ready(self) -> None:
         """Return once there is a detector."""

@@ -43,7 +43,8 @@ class GatherStage:
     """Consumes frames whose objects are known, in the order in which they came."""
 
     name = StageName.GATHER
-    batch_size = 16
+    batch_size = 32
+    lanes = 1
 
     def __init__(
         self,

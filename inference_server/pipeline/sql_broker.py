@@ -96,6 +96,18 @@ class SqlBroker:
         ]
         return sorted(claimed, key=lambda message: message.id)
 
+    async def release(self, messages_back: Sequence[Message]) -> None:
+        """Give messages back that were not worked on, as if they had not been delivered."""
+        ids = [message.id for message in messages_back]
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(messages)
+                .where(messages.c.id.in_(ids))
+                .values(leased_until=None, attempts=messages.c.attempts - 1)
+            )
+        for stage in {message.work.stage for message in messages_back}:
+            self._arrived[stage].notify()
+
     async def retry(self, message: Message, error: str, delay: timedelta) -> None:
         """Give a message back, to be delivered again after a delay."""
         async with self._database.writing() as connection:

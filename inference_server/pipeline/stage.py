@@ -29,6 +29,11 @@ class Stage(Protocol):
         """How many messages it takes at once."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many batches may be under way at a time."""
+        ...
+
     async def ready(self) -> None:
         """Return once the stage can work; until then its messages wait."""
         ...
@@ -46,7 +51,7 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
             await stage.ready()
             if not held:
                 await broker.wait(stage.name)
-                held = await broker.claim(stage.name, stage.batch_size)
+                held = await _claim(stage, broker)
             await _consume(stage, broker, held)
             health.report(stage.name, HealthState.OK)
         except STORAGE_FAILURES as error:
@@ -61,13 +66,23 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
 
 
+async def _claim(stage: Stage, broker: Broker) -> list[Message]:
+    """Claim messages. What may kill the process is taken alone, so that nothing else is blamed for it."""
+    claimed = await broker.claim(stage.name, stage.batch_size)
+    suspects = [message for message in claimed if message.attempts >= SUSPECT_ATTEMPTS]
+    if not suspects or len(claimed) == 1:
+        return claimed
+    await broker.release([message for message in claimed if message is not suspects[0]])
+    return suspects[:1]
+
+
 async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
     """Consume the held messages together or, where that fails, one by one; what is done leaves the list.
 
     What a storage failure interrupts stays in it: left to its lease, it would come back minutes later and behind
     newer messages.
     """
-    at_once = 1 if any(message.attempts >= SUSPECT_ATTEMPTS for message in held) else len(held)
+    at_once = len(held)
     while held:
         part = held[:at_once]
         try:

@@ -2,6 +2,7 @@
 """The pipeline on a real database and real pictures, with a detector that follows a script and a clock that stands."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,7 +91,10 @@ class Bench:
         shared = (self.database, self.broker, self.announced, clock)
         rules = BatchRules(batch)
         self.intake = FrameIntake(*shared, judging=self.judging)
-        self.detect = DetectStage(self.database, self.broker, self.media, clock, judging=self.judging)
+        self.threads = ThreadPoolExecutor(1)
+        self.detect = DetectStage(
+            self.database, self.broker, self.media, clock, judging=self.judging, threads=self.threads
+        )
         self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, zone=zone)
         self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
@@ -188,5 +192,5 @@ async def bench(
             await made.load_detector()
         yield made
     finally:
-        made.detect._threads.shutdown()
+        made.threads.shutdown()
         await made.database.close()

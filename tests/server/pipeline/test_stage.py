@@ -44,6 +44,7 @@ class FaultyStage:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     name: StageName = StageName.DETECT
     batch_size: int = 4
+    lanes: int = 1
 
     async def ready(self) -> None:
         """Be ready."""
@@ -163,6 +164,17 @@ async def test_what_kills_the_process_again_and_again_is_worked_on_alone_and_the
     assert "stopped" in letter[2]
 
 
+async def test_what_waits_beside_a_killer_is_not_blamed_for_it(a_bench: Bench, faulty: FaultyStage) -> None:
+    await _publish(a_bench, 1, 2, 3)
+    for _ in range(MAX_DELIVERIES):
+        await stage_module._claim(faulty, a_bench.broker)
+        await a_bench.broker.recover()
+    async with _running(a_bench, faulty):
+        await faulty.until(lambda: len(faulty.done) == 2)
+    assert faulty.done == [2, 3]
+    assert [letter[0] for letter in await _letters(a_bench)] == [1]
+
+
 @pytest.mark.parametrize(
     "failure",
     [OSError(28, "No space left on device"), OperationalError("INSERT", {}, Exception("database or disk is full"))],
@@ -229,7 +241,7 @@ async def _detect_all(bench: Bench) -> None:
 async def test_pictures_of_several_cameras_are_detected_together(a_bench: Bench) -> None:
     await a_bench.take(*[a_bench.picture(a_person(), camera=f"camera_{number % 3}") for number in range(10)])
     await a_bench.work(a_bench.detect)
-    assert a_bench.detector.calls == [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10]]
+    assert a_bench.detector.calls == [[*range(1, 11)]]
 
 
 async def test_a_picture_that_is_gone_is_a_dead_letter_and_the_others_are_judged(a_bench: Bench) -> None:
