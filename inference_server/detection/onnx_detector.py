@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from inference_server.core.detection import Detection
+from inference_server.core.memory import return_free_memory
 from inference_server.detection.detector import Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.postprocess import read_layout
@@ -60,6 +61,7 @@ class OnnxDetector:
             self._layout = read_layout(self._trial_run(), metadata)
         except DetectorUnusable as error:
             raise DetectorUnusable(f"{path.name} cannot be used as a detector: {error}") from error
+        return_free_memory()
 
     @property
     def name(self) -> str:
@@ -126,6 +128,8 @@ def _open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # The arena would hold on to the memory of the largest run, and saves no time that can be measured.
+    options.enable_cpu_mem_arena = False
     # Spinning threads would take the cores that the language model beside it needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = [provider for provider in providers if provider in onnxruntime.get_available_providers()]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from inference_server.models import export_ultralytics
 from inference_server.models.catalogue import Conversion, ModelEntry
-from inference_server.models.darknet import convert_yolov3_tiny
 from inference_server.models.errors import ConversionError, ExporterMissingError
 
 EXPORTER_PACKAGE = "ultralytics==8.4.190"
@@ -27,6 +26,9 @@ async def convert(entry: ModelEntry, weights: Path, target: Path, python: str = 
     """
     match entry.conversion:
         case Conversion.YOLOV3_TINY:
+            # The package onnx takes 18 MB of memory, and is needed this once.
+            from inference_server.models.darknet import convert_yolov3_tiny  # noqa: PLC0415
+
             metadata = {"description": entry.name, "license": entry.licence, "source": entry.weights.file_name}
             await asyncio.to_thread(convert_yolov3_tiny, weights, target, entry.input_size, metadata)
         case Conversion.ULTRALYTICS:
