@@ -5,10 +5,10 @@
 
 A real server and a real Home Assistant run as processes of their own. Each picture's time is from the end of its
 renaming into the camera's folder until the `state_changed` of the camera's "Last picture" sensor arrives on Home
-Assistant's WebSocket: that entity changes with every judged picture, and risk, occupancy and event entity change in
-the same step where they change at all. Between two pictures the detector runs bare in this process on the same
-picture, so that both see the same machine. Memory is read 30 s after the start, with the detector loaded and no
-picture yet.
+Assistant's WebSocket: that entity, once enabled, changes with every judged picture, and risk, occupancy and event
+entity change in the same step where they change at all. Between two pictures the detector runs bare in this process
+on the same picture, so that both see the same machine. Memory is read 30 s after the start, with the detector loaded
+and no picture yet.
 """
 
 import argparse
@@ -34,10 +34,12 @@ from scripts.development.home_assistant import HomeAssistant
 from scripts.development.home_assistant_client import HomeAssistantClient
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
+from scripts.development.repository import INTEGRATION_DOMAIN
 from tests.support.weights import detector_model_path, models_folder
 
 CAMERA = "front_door"
 ENTITY = f"sensor.{CAMERA}_last_picture"
+NOTHING = {"unknown", "unavailable"}
 LATENCY_TARGET = 0.3
 """Seconds beyond one inference, at the 95th percentile."""
 MEMORY_TARGET = 250
@@ -100,11 +102,14 @@ async def _send(
 ) -> tuple[list[float], list[float]]:
     """Return the latency of each picture and the time of the bare inference on it."""
     camera = server.watch_root / CAMERA
+    pictures = different_jpegs(count + WARM_UP + 1)
     camera.mkdir()
+    (camera / "first.jpg").write_bytes(next(pictures))
+    await _enable(client)
     latencies, inferences = [], []
     async with client.subscribe("state_changed") as changes:
         shown = _values(changes)
-        for number, content in enumerate(different_jpegs(count + WARM_UP)):
+        for number, content in enumerate(pictures):
             latency = await _send_one(camera / f"{number:04}.part", content, shown)
             inference = await asyncio.to_thread(_infer, detector, content)
             if number >= WARM_UP:
@@ -114,9 +119,22 @@ async def _send(
     return latencies, inferences
 
 
+async def _enable(client: HomeAssistantClient) -> None:
+    """Enable the sensor, which the camera brings disabled."""
+    entities: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while not any(entity["entity_id"] == ENTITY for entity in entities):
+            await asyncio.sleep(0.5)
+            entities = await client.call("config/entity_registry/list")
+    await client.call("config/entity_registry/update", entity_id=ENTITY, disabled_by=None)
+    [entry] = await client.config_entries(INTEGRATION_DOMAIN)
+    await client.post(f"/api/config/config_entries/entry/{entry['entry_id']}/reload")
+    await client.wait_for_state(ENTITY, lambda state: state["state"] not in NOTHING)
+
+
 async def _values(changes: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     """Give each new time that the entity shows."""
-    known = {"unknown", "unavailable"}
+    known = set(NOTHING)
     async for change in changes:
         state = change["data"]["new_state"]
         if change["data"]["entity_id"] == ENTITY and state["state"] not in known:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Pictures per second through the whole server, against the bare ONNX session on the same decoded pictures.
 
-    python -m benchmarks.throughput [--pictures 96] [--rounds 5]
+    python -m benchmarks.throughput [--pictures 128] [--rounds 5]
 
 The server runs as its own process, as a user's does. Its time is from the first picture's renaming into a camera's
 folder until the last one is part of an event and nothing waits; the bare session's is for the same pictures, already
@@ -116,7 +116,7 @@ async def measure(count: int, rounds: int, folder: Path) -> list[tuple[float, fl
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=96)
+    parser.add_argument("--pictures", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -67,6 +67,7 @@ CAMERA_SENSORS = (
         key="last_picture",
         device_class=SensorDeviceClass.TIMESTAMP,
         entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
         value=lambda camera: camera.last_frame_at,
     ),
 )

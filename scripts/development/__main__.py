@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_server.core.camera import camera_id, camera_name
+
 from . import dashboard, demo_cameras, samples
 from .connect import connect
 from .home_assistant import HomeAssistant
@@ -113,7 +115,7 @@ async def develop(options: Options) -> None:
             async with home.client() as client:
                 print("Adding the integration ...", flush=True)
                 await connect(client, server)
-                await dashboard.show(client, _camera_folders(options))
+                await dashboard.show(client, _cameras(options))
         watch = [asyncio.ensure_future(_watch(child)) for child in children]
         if options.pictures is None:
             watch.append(asyncio.ensure_future(demo_cameras.run(options.cameras)))
@@ -123,10 +125,13 @@ async def develop(options: Options) -> None:
         await asyncio.gather(*watch)
 
 
-def _camera_folders(options: Options) -> list[str]:
-    if options.pictures is None:
-        return list(demo_cameras.SCENES)
-    return sorted(path.name for path in options.pictures.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _cameras(options: Options) -> dict[str, str]:
+    """The ids and names of the cameras whose folders are there, or will be."""
+    folders = list(demo_cameras.SCENES)
+    if options.pictures:
+        found = options.pictures.iterdir()
+        folders = sorted(path.name for path in found if path.is_dir() and not path.name.startswith("."))
+    return {camera_id(folder): camera_name(folder) for folder in folders}
 
 
 def _check(options: Options) -> None:

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A dashboard that shows at a glance what the integration gives: one section per camera."""
+"""A dashboard that shows at a glance what the integration gives: a section per camera, and one for the whole house."""
 
-from collections.abc import Iterable
-
-from inference_server.core.camera import camera_name
+from collections.abc import Mapping
 
 from .home_assistant_client import HomeAssistantClient, Object
 
 PATH = "home-security"
 TITLE = "Home security"
 
+_SERVER = "home_security_intelligence"
+_SEVERITIES = {0: "#43a047", 30: "#ffb300", 60: "#fb8c00", 85: "#e53935"}
 
-async def show(client: HomeAssistantClient, folders: Iterable[str]) -> None:
-    """Create or update the dashboard for the cameras of these folders."""
+
+async def show(client: HomeAssistantClient, cameras: Mapping[str, str]) -> None:
+    """Create or update the dashboard for cameras, given as id and name."""
     known = await client.call("lovelace/dashboards/list")
     if not any(dashboard["url_path"] == PATH for dashboard in known):
         await client.call(
@@ -24,37 +25,72 @@ async def show(client: HomeAssistantClient, folders: Iterable[str]) -> None:
             show_in_sidebar=True,
             require_admin=False,
         )
-    sections = [_section(camera_name(folder)) for folder in folders]
-    view = {"title": TITLE, "type": "sections", "max_columns": 3, "sections": sections}
+    sections = [*(_camera_section(camera, name) for camera, name in cameras.items()), _house_section(cameras)]
+    view = {
+        "title": TITLE,
+        "type": "sections",
+        "max_columns": 4,
+        "badges": [_badge("highest_open_risk", "Highest risk"), _badge("detector", "Detector")],
+        "sections": sections,
+    }
     await client.call("lovelace/config/save", url_path=PATH, config={"views": [view]})
 
 
-def _section(name: str) -> Object:
-    key = name.lower().replace(" ", "_")
-    seen = ("person", "vehicle", "animal")
+def _camera_section(camera: str, name: str) -> Object:
     return {
         "type": "grid",
         "cards": [
             {"type": "heading", "heading": name, "icon": "mdi:cctv"},
-            {"type": "picture-entity", "entity": f"image.{key}_last_event", "show_name": False, "show_state": False},
-            {"type": "tile", "entity": f"sensor.{key}_risk_score", "name": "Risk score"},
-            {"type": "tile", "entity": f"sensor.{key}_risk_level", "name": "Risk level"},
-            *(
-                {
-                    "type": "tile",
-                    "entity": f"binary_sensor.{key}_{kind}",
-                    "name": kind.capitalize(),
-                    "vertical": True,
-                    "grid_options": {"columns": 4, "rows": 2},
-                }
-                for kind in seen
-            ),
+            {
+                "type": "picture-entity",
+                "entity": f"image.{camera}_last_event",
+                "show_name": False,
+                "show_state": False,
+                "aspect_ratio": "4x3",
+                "fit_mode": "cover",
+            },
+            _tile(f"sensor.{camera}_risk_score", "Risk score", "red", columns=6),
+            _tile(f"sensor.{camera}_risk_level", "Risk level", "orange", columns=6),
+            _tile(f"binary_sensor.{camera}_person", "Person", "blue"),
+            _tile(f"binary_sensor.{camera}_vehicle", "Vehicle", "blue"),
+            _tile(f"binary_sensor.{camera}_animal", "Animal", "blue"),
             {
                 "type": "tile",
-                "entity": f"event.{key}_security_event",
+                "entity": f"event.{camera}_security_event",
                 "name": "Security event",
-                "state_content": ["event_type", "summary", "last_changed"],
-                "grid_options": {"columns": "full"},
+                "state_content": ["event_type", "summary"],
+                "grid_options": {"columns": "full", "rows": 1},
             },
         ],
     }
+
+
+def _house_section(cameras: Mapping[str, str]) -> Object:
+    return {
+        "type": "grid",
+        "cards": [
+            {"type": "heading", "heading": "Today", "icon": "mdi:history"},
+            {
+                "type": "logbook",
+                "target": {"entity_id": [f"event.{camera}_security_event" for camera in cameras]},
+                "hours_to_show": 24,
+                "grid_options": {"columns": "full", "rows": 4},
+            },
+            {
+                "type": "gauge",
+                "entity": f"sensor.{_SERVER}_highest_open_risk",
+                "name": "Highest risk in the house",
+                "needle": True,
+                "segments": [{"from": score, "color": color} for score, color in _SEVERITIES.items()],
+            },
+        ],
+    }
+
+
+def _badge(key: str, name: str) -> Object:
+    return {"type": "entity", "entity": f"sensor.{_SERVER}_{key}", "name": name, "show_name": True}
+
+
+def _tile(entity: str, name: str, color: str, *, columns: int = 4) -> Object:
+    tile: Object = {"type": "tile", "entity": entity, "name": name, "color": color, "vertical": columns < 6}
+    return {**tile, "grid_options": {"columns": columns, "rows": 1 if columns >= 6 else 2}}

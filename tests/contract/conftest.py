@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_socket
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity import Entity
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 import custom_components.home_security_intelligence  # noqa: F401  (before Home Assistant mounts the harness's folder)
@@ -39,6 +40,12 @@ PIPELINE_SETTINGS = {
 @pytest.fixture(autouse=True)
 def auto_enable_custom_integrations(enable_custom_integrations: None) -> None:
     """Let Home Assistant find the integration."""
+
+
+@pytest.fixture(autouse=True)
+def enable_all_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show also what is disabled until the owner enables it: the time of the last picture tells what was judged."""
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
 
 
 @pytest.fixture(autouse=True)

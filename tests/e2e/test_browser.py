@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import ImageFilter, ImageOps
 from playwright.async_api import Page
 
-from tests.e2e import dashboard
+from scripts.development import dashboard
 from tests.e2e.browser import log_in, open_browser, text_of
 from tests.e2e.house import E2E, House
 from tests.e2e.watch import Watch
@@ -28,7 +28,7 @@ async def test_the_owner_logs_in_and_sees_what_is_going_on(house: House, watch: 
     async with _something_going_on(house), open_browser(tmp_path / "profile") as page:
         for camera in CAMERAS:
             await watch.fired(camera, "detected")
-        await dashboard.create(house.client, CAMERAS)
+        await dashboard.show(house.client, CAMERAS)
         await log_in(page, house.home_assistant)
         await _assert_device_page_shown(page, house, watch)
         await _assert_overview_shown(page, house, watch)
@@ -78,7 +78,7 @@ async def _assert_device_page_shown(page: Page, house: House, watch: Watch) -> N
     await page.goto(f"{house.home_assistant.url}/config/devices/device/{device['id']}")
     await page.get_by_text("Risk score").first.wait_for()
     shown = set((await text_of(page)).splitlines())
-    names = {"Front yard", "Risk score", "Risk level", "Person", "Vehicle", "Security event", "Last picture"}
+    names = {"Front yard", "Risk score", "Risk level", "Person", "Vehicle", "Security event"}
     assert names <= shown
     assert {"Low", "Medium", "High", "Critical"} & shown
     assert {value for value in watch.values("sensor.front_yard_risk_score") if value.isdigit()} & shown

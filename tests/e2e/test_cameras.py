@@ -13,7 +13,6 @@ ENTITIES = {
     "camera.garden_latest_picture",
     "sensor.garden_risk_score",
     "sensor.garden_risk_level",
-    "sensor.garden_last_picture",
     "binary_sensor.garden_person",
     "binary_sensor.garden_vehicle",
     "binary_sensor.garden_animal",

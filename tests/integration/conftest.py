@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity import Entity
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
 from syrupy.assertion import SnapshotAssertion
@@ -28,6 +29,13 @@ def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not let tests wait."""
     monkeypatch.setattr(backoff, "FIRST_DELAY", 0.02)
     monkeypatch.setattr(backoff, "LONGEST_DELAY", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def enable_all_entities(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show also what is disabled until the owner enables it, except where a test asks for what a new owner sees."""
+    if not request.node.get_closest_marker("new_owner"):
+        monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)
 
 
 @pytest.fixture

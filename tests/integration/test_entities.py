@@ -20,6 +20,8 @@ from tests.integration.waiting import set_up, until, until_state, value
 SCORE = "sensor.front_door_risk_score"
 EVENT = "event.front_door_security_event"
 DETECTOR = "sensor.home_security_intelligence_detector"
+QUEUE = "sensor.home_security_intelligence_pictures_waiting"
+LAST_PICTURE = "sensor.front_door_last_picture"
 HIGHEST = "sensor.home_security_intelligence_highest_open_risk"
 VOLATILE = {"access_token", "entity_picture"}
 
@@ -64,25 +66,24 @@ def shown(hass: HomeAssistant, entity: er.RegistryEntry) -> dict[str, Any]:
     }
 
 
-async def test_queue_depth_is_off_by_default(
+@pytest.mark.new_owner
+async def test_what_changes_with_every_picture_is_off_by_default(
     hass: HomeAssistant, loaded: MockConfigEntry, entity_registry: er.EntityRegistry
 ) -> None:
-    registered = entity_registry.async_get("sensor.home_security_intelligence_pictures_waiting")
-    assert registered
-    assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
-
-
-async def test_condition_of_the_server(
-    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, entity_registry: er.EntityRegistry
-) -> None:
-    queue = "sensor.home_security_intelligence_pictures_waiting"
-    entity_registry.async_update_entity(queue, disabled_by=None)
+    registered = er.async_entries_for_config_entry(entity_registry, loaded.entry_id)
+    assert {entity.entity_id for entity in registered if entity.disabled_by} == {QUEUE, LAST_PICTURE}
+    for entity_id in (QUEUE, LAST_PICTURE):
+        entity_registry.async_update_entity(entity_id, disabled_by=None)
     await hass.config_entries.async_reload(loaded.entry_id)
     await hass.async_block_till_done()
-    assert value(hass, queue) == "0"
+    assert value(hass, QUEUE) == "0"
+    assert value(hass, LAST_PICTURE) == samples.MORNING
+
+
+async def test_condition_of_the_server(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
     await server.change_server(queue_depth=7, detector=samples.detector(state="down", message="No memory."))
 
-    await until_state(hass, queue, "7")
+    await until_state(hass, QUEUE, "7")
     assert value(hass, DETECTOR) == "YOLO26 nano"
     seen = attributes(hass, DETECTOR)
     assert (seen["detector_state"], seen["fallback"], seen["message"]) == ("down", False, "No memory.")
@@ -176,7 +177,7 @@ async def test_what_cannot_be_judged_is_unknown_not_safe(
     await until_state(hass, SCORE, "unknown")
     for entity_id in ("sensor.front_door_risk_level", "binary_sensor.front_door_person", HIGHEST):
         assert value(hass, entity_id) == "unknown"
-    assert value(hass, "sensor.front_door_last_picture") == samples.MORNING
+    assert value(hass, LAST_PICTURE) == samples.MORNING
 
 
 async def test_highest_risk_of_all_cameras(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
