@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -87,15 +88,23 @@ async def _until_stopped(options: Options) -> int:
         nonlocal stopping
         if not stopping:
             stopping = True
-            print("\nStopping ...", flush=True)
             task.cancel()
+            _say_goodbye("\nStopping ...")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     with suppress(asyncio.CancelledError):
         await task
-    print("Stopped.")
+    _say_goodbye("Stopped.")
     return 0
+
+
+def _say_goodbye(text: str) -> None:
+    """Print, also when whoever read it has gone: a closed terminal, or the `tee` that Ctrl-C ended too."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - it lasts as long as the process
 
 
 async def develop(options: Options) -> None:
