@@ -3,12 +3,19 @@
 
 from typing import Final
 
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN, Platform
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.device_registry import DeviceEntry
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
 from .client import Address, HsiClient, HsiError, NotFound
@@ -32,6 +39,13 @@ PLATFORMS: Final = [
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Offer what all entries share."""
     hass.http.register_view(EventSnapshotView())
+
+    @callback
+    def forget_issues_of_disabled(change: ConfigEntryChange, entry: ConfigEntry) -> None:
+        if entry.domain == DOMAIN and entry.disabled_by:
+            Issues(hass, entry.entry_id).clear()
+
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, forget_issues_of_disabled)
     return True
 
 
@@ -50,7 +64,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
 async def async_unload_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
     """Let go of a server."""
     if unloaded := await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
-        entry.runtime_data.issues.clear()
+        entry.runtime_data.issues.connection_works()
     return unloaded
 
 
@@ -63,12 +77,13 @@ async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: HsiConfigEntry, device_entry: DeviceEntry
 ) -> bool:
     """Make the server forget a camera that the user removes."""
-    coordinator = entry.runtime_data
-    camera_id = camera_id_of(device_entry, coordinator.data.server.identity.server_id)
+    camera_id = camera_id_of(device_entry, entry.unique_id or "")
     if camera_id is None:
         return False
+    if entry.state is not ConfigEntryState.LOADED:
+        raise HomeAssistantError(translation_domain=DOMAIN, translation_key="disconnected")
     try:
-        await coordinator.client.delete_camera(camera_id)
+        await entry.runtime_data.client.delete_camera(camera_id)
     except NotFound:
         return True
     except HsiError as err:

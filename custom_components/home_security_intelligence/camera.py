@@ -6,6 +6,7 @@ from typing import override
 
 from homeassistant.components.camera import Camera
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import HsiConfigEntry, HsiCoordinator
@@ -41,4 +42,9 @@ class LatestPictureCamera(HsiCameraEntity, Camera):
         if not self.available or (frame_id := self.source.last_frame_id) is None:
             return None
         fetch = partial(self.coordinator.client.get_latest_picture, self._camera_id, width)
-        return await self._cache.get((frame_id, width), fetch)
+        try:
+            return await self._cache.get((frame_id, width), fetch)
+        except HomeAssistantError:
+            if self._cache.last is None:
+                raise
+            return self._cache.last  # a viewer of the stream gets the next picture a second later

@@ -110,6 +110,9 @@ class HsiConfigFlow(ConfigFlow, domain=DOMAIN):
         entry = await self.async_set_unique_id(server_id, raise_on_progress=False)
         if entry is not None:
             return self._update_and_abort(entry, asdict(self._found))
+        for flow in self._async_in_progress(include_uninitialized=True):
+            if flow["context"].get("unique_id") == server_id:
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
         self.context["title_placeholders"] = {"name": discovery_info.name}
         return await self.async_step_hassio_confirm()
 
@@ -128,15 +131,23 @@ class HsiConfigFlow(ConfigFlow, domain=DOMAIN):
 
     @override
     async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
-        server_id = discovery_info.properties.get(CONF_SERVER_ID)
-        if not server_id or discovery_info.port is None:
+        properties = discovery_info.properties
+        server_id = properties.get(CONF_SERVER_ID)
+        try:
+            # one of the addresses is the server's way out; Home Assistant may have picked one of a bridge or a VPN
+            address = Address.parse(properties.get("base_url") or "", DEFAULT_PORT)
+        except InvalidAddress:
+            address = None
+        if not server_id or address is None:
             return self.async_abort(reason="invalid_discovery_info")
-        self._found = Connection(discovery_info.host, discovery_info.port, "")
+        is_app = properties.get("homeassistant_app") == "true"
         entry = await self.async_set_unique_id(server_id)
         if entry is not None:
-            if _is_connected(entry):
-                return self.async_abort(reason="already_configured")
-            return self._update_and_abort(entry, asdict(self._found.address))
+            moved = not is_app and await self._async_has_moved(entry, address)
+            return self._update_and_abort(entry, asdict(address) if moved else {})
+        if is_app:
+            return self.async_abort(reason="announced_by_supervisor")
+        self._found = Connection(address.host, address.port, "")
         self.context["title_placeholders"] = {"name": str(self._found.address)}
         return await self.async_step_zeroconf_confirm()
 
@@ -210,6 +221,20 @@ class HsiConfigFlow(ConfigFlow, domain=DOMAIN):
             _LOGGER.exception("Unexpected error while connecting to %s", connection.address)
             errors["base"] = "unknown"
         return None
+
+    async def _async_has_moved(self, entry: ConfigEntry, address: Address) -> bool:
+        """Whether the server of an entry is no longer where it was, and answers at this address."""
+        known = Connection(**entry.data) if entry.source != SOURCE_IGNORE else None
+        if known is None or known.address == address or _is_connected(entry):
+            return False
+        client = HsiClient(async_get_clientsession(self.hass), address, known.token)
+        try:
+            session = await client.connect(entry.unique_id)
+        except HsiError as err:
+            _LOGGER.debug("%s is announced at %s and not found there: %r", entry.title, address, err)
+            return False
+        await session.close()
+        return True
 
     async def _async_finish(self, server: Server, connection: Connection) -> ConfigFlowResult:
         """Create the entry of a server, or give an existing one the new connection."""

@@ -16,10 +16,9 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, Upda
 from .backoff import reconnect_delays
 from .client import HsiClient, HsiError, HsiSession, InvalidAuth, MissingScope, ProtocolError
 from .client.messages import EventChanged, Message, Replay, ServerChanged, Snapshot
-from .client.models import Identity
 from .const import DOMAIN
 from .devices import async_update_devices, device_facts
-from .issues import WRONG_SERVER, Issues
+from .issues import Issues
 from .state import HsiState, changes_between
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,17 +26,14 @@ _LOGGER = logging.getLogger(__name__)
 STABLE_AFTER: Final = 5.0
 """Seconds a connection must have lasted to count as successful, so that a flapping server is not hammered."""
 
+REFUSED_DELAY: Final = 300.0
+"""Seconds until a refused token is tried again: a server may have come back with the data that knows it."""
+
 WAITING_EVENTS: Final = 32
 """How many changes are kept for a camera whose event entity is still being added."""
 
 type HsiConfigEntry = ConfigEntry[HsiCoordinator]
 type EventListener = Callable[[EventChanged], None]
-
-
-class WrongServer(HsiError):
-    """Another server answers at the address."""
-
-    key = WRONG_SERVER
 
 
 class TranslatedError(TypedDict):
@@ -95,12 +91,13 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         """Follow the server, and after a loss connect again, until the entry is unloaded."""
         delays = reconnect_delays()
         while True:
+            refused = False
             try:
                 await self._async_listen(self._session or await self._async_connect())
             except (InvalidAuth, MissingScope) as err:
                 self._mark_unavailable(err)
                 self.config_entry.async_start_reauth(self.hass)
-                return
+                refused = True
             except HsiError as err:
                 self._mark_unavailable(err)
             except Exception as err:  # a mistake of ours must not leave old states looking like new ones
@@ -110,7 +107,7 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
                 await self._async_hang_up()
             if self._take_stability():
                 delays = reconnect_delays()
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(REFUSED_DELAY if refused else next(delays))
 
     @override
     async def async_shutdown(self) -> None:
@@ -120,8 +117,7 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
 
     async def _async_connect(self) -> HsiSession:
         try:
-            session = self._session = await self.client.connect()
-            self._check_identity(session.identity)
+            session = self._session = await self.client.connect(self.config_entry.unique_id)
             self._resume(await session.subscribe(self.last_sequence))
         except HsiError as err:
             self.issues.connection_failed(err, str(self.client.address))
@@ -144,10 +140,6 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    def _check_identity(self, identity: Identity) -> None:
-        if identity.server_id != self.config_entry.unique_id:
-            raise WrongServer(identity.server_id)
 
     def _take_stability(self) -> bool:
         """Whether the connection that was just lost had been a lasting one."""
@@ -189,7 +181,7 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         """Make a state the current one, then report what happened to events."""
         previous = self._previous
         if previous is None or device_facts(state) != device_facts(previous):
-            async_update_devices(self.hass, self.config_entry, self.client.address, state)
+            async_update_devices(self.hass, self.config_entry, state)
         self.issues.detector_changed(state.server.detector)
         self.async_set_updated_data(state)
         for change in changes:

@@ -6,7 +6,6 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import DeviceEntry, DeviceEntryType
 
-from .client import Address
 from .const import DOMAIN, MANUFACTURER
 from .state import HsiState
 
@@ -33,7 +32,7 @@ def device_facts(state: HsiState) -> tuple[object, ...]:
 
 
 @callback
-def async_update_devices(hass: HomeAssistant, entry: ConfigEntry, address: Address, state: HsiState) -> None:
+def async_update_devices(hass: HomeAssistant, entry: ConfigEntry, state: HsiState) -> None:
     """Bring the registry in line with what the server has."""
     registry = dr.async_get(hass)
     server = state.server
@@ -46,7 +45,6 @@ def async_update_devices(hass: HomeAssistant, entry: ConfigEntry, address: Addre
         manufacturer=MANUFACTURER,
         model="Inference server",
         sw_version=server.identity.version,
-        configuration_url=str(address.url),
     )
     for camera in state.cameras.values():
         registry.async_get_or_create(

@@ -57,7 +57,7 @@ class HsiCameraEntity(CoordinatorEntity[HsiCoordinator]):
     @property
     def source(self) -> Camera:
         """The camera."""
-        return self.coordinator.data.cameras[self._camera_id]
+        return self.coordinator.data.camera(self._camera_id)
 
 
 @callback

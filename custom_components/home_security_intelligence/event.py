@@ -7,7 +7,7 @@ from homeassistant.components.event import EventEntity
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client.messages import EventChanged, EventKind
+from .client.messages import RISK_CHANGES, EventChanged, EventKind
 from .coordinator import HsiConfigEntry, HsiCoordinator
 from .entity import HsiCameraEntity, async_add_camera_entities
 from .views import event_snapshot_path
@@ -68,6 +68,6 @@ class SecurityEventEntity(HsiCameraEntity, EventEntity):
             "verified": event.verified,
             "picture": event_snapshot_path(self.coordinator.config_entry.entry_id, event.id),
         }
-        if change.kind is EventKind.ESCALATED:
+        if change.kind in RISK_CHANGES:
             attributes["previous_level"] = change.previous_level
         return attributes

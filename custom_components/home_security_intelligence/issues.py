@@ -6,13 +6,12 @@ from typing import Final
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
-from .client import HsiError, ServerTooNew, ServerTooOld
+from .client import HsiError, ServerTooNew, ServerTooOld, WrongServer
 from .client.models import Detector, DetectorState
 from .const import DOMAIN, PROJECT_URL
 
-WRONG_SERVER: Final = "wrong_server"
 DETECTOR_FALLBACK: Final = "detector_fallback"
-CONNECTION_ISSUES: Final = (ServerTooOld.key, ServerTooNew.key, WRONG_SERVER)
+CONNECTION_ISSUES: Final = (ServerTooOld.key, ServerTooNew.key, WrongServer.key)
 
 
 class Issues:
@@ -39,16 +38,14 @@ class Issues:
 
     @callback
     def detector_changed(self, detector: Detector) -> None:
-        """Tell whether the detector works with other weights than the wanted ones, once it knows which ones it has."""
-        if detector.state is DetectorState.STARTING:
-            return
+        """Tell whether the detector works with other weights than the wanted ones, as far as it knows."""
         if detector.fallback:
             self._create(
                 DETECTOR_FALLBACK,
                 ir.IssueSeverity.WARNING,
                 {"model": detector.name or "", "message": detector.message or ""},
             )
-        else:
+        elif detector.state is DetectorState.OK:
             self._delete(DETECTOR_FALLBACK)
 
     @callback

@@ -17,6 +17,11 @@ class PictureCache:
         self._key: Hashable = None
         self._picture: bytes | None = None
 
+    @property
+    def last(self) -> bytes | None:
+        """The picture that was fetched last."""
+        return self._picture
+
     async def get(self, key: Hashable, fetch: Callable[[], Awaitable[bytes]]) -> bytes | None:
         """Return the picture of a key, None when the server does not have it."""
         if self._picture is None or key != self._key:

@@ -42,6 +42,11 @@ class HsiState:
             case None:
                 return self
 
+    def camera(self, camera_id: str) -> Camera:
+        """A camera as it may be shown: what was judged before the detector went may no longer be true."""
+        camera = self.cameras[camera_id]
+        return camera if self.server.detector.judges else camera.unjudged()
+
     def last_event(self, camera_id: str) -> Event | None:
         """The newest event of a camera, open or not."""
         last_event_id = self.cameras[camera_id].last_event_id
@@ -50,7 +55,7 @@ class HsiState:
     @property
     def highest_risk(self) -> int | None:
         """The highest risk of all cameras; zero is claimed only when every one of them can be judged."""
-        known = [camera.risk.score for camera in self.cameras.values() if camera.risk]
+        known = [camera.risk.score for camera in map(self.camera, self.cameras) if camera.risk]
         highest = max(known, default=0)
         everything_judged = bool(known) and len(known) == len(self.cameras)
         return highest if highest or everything_judged else None

@@ -92,8 +92,8 @@ class EventData(WireObject):
     camera: CameraObject | None
 
 
-class EventEscalatedData(EventData):
-    """Of `event_escalated`."""
+class EventRiskData(EventData):
+    """Of `event_escalated` and `event_assessed`."""
 
     previous_level: RiskLevel
 
@@ -105,7 +105,7 @@ class Message(WireObject):
     sequence: Sequence
     at: UtcTime
     kind: AnnouncementKind
-    data: CameraData | CameraRemovedData | EventEscalatedData | EventData
+    data: CameraData | CameraRemovedData | EventRiskData | EventData
 
 
 class Snapshot(WireObject):
@@ -157,8 +157,8 @@ def _data(announcement: Announcement, thresholds: LevelThresholds) -> CameraData
     camera = schema.camera(announcement.camera, thresholds) if announcement.camera else None
     if announcement.event:
         event = schema.event(announcement.event, thresholds)
-        if announcement.kind is AnnouncementKind.EVENT_ESCALATED and announcement.previous_level:
-            return EventEscalatedData(event=event, camera=camera, previous_level=announcement.previous_level)
+        if announcement.previous_level:
+            return EventRiskData(event=event, camera=camera, previous_level=announcement.previous_level)
         return EventData(event=event, camera=camera)
     if camera is None:
         raise ValueError(f"{announcement.kind} of {announcement.camera_id} tells neither an event nor a camera")

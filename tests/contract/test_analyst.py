@@ -7,7 +7,7 @@ from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
-from inference_server.core.assessment import AssessmentSource
+from inference_server.core.assessment import AssessmentSource, LevelThresholds, risk_level
 from inference_server.core.event import Event
 from inference_server.storage import cameras, events
 from inference_server.storage.events import EventChange
@@ -29,6 +29,7 @@ async def test_a_verdict_of_the_model_fires_assessed(
     await until(hass, lambda: security_events.of(CAMERA) == ["assessed"])
     shown = security_events.fired[-1].attributes
     assert (shown["score"], shown["level"], shown["source"], shown["verified"]) == (72, "high", "model", True)
+    assert shown["previous_level"] == "medium"
     assert shown["summary"] == "Somebody tries the door"
     assert value(hass, f"sensor.{CAMERA}_risk_score") == "72"
     assert value(hass, f"sensor.{CAMERA}_risk_level") == "high"
@@ -65,7 +66,11 @@ async def _assess(home: Home, event: Event, score: int) -> None:
     async with home.database.writing() as connection:
         judged = await events.change(connection, event, change)
         state = await cameras.state(connection, event.camera_id, judged=True)
-    await home.announce(Announcement(AnnouncementKind.EVENT_ASSESSED, event.camera_id, home.clock.now(), state, judged))
+    before = risk_level(event.assessment.score, LevelThresholds())
+    now = home.clock.now()
+    await home.announce(
+        Announcement(AnnouncementKind.EVENT_ASSESSED, event.camera_id, now, state, judged, previous_level=before)
+    )
 
 
 async def _burglary(home: Home) -> None:

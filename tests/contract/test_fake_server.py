@@ -21,8 +21,8 @@ DATA: dict[str, type[BaseModel]] = {
     "camera_removed": messages.CameraRemovedData,
     "event_detected": messages.EventData,
     "event_updated": messages.EventData,
-    "event_escalated": messages.EventEscalatedData,
-    "event_assessed": messages.EventData,
+    "event_escalated": messages.EventRiskData,
+    "event_assessed": messages.EventRiskData,
     "event_ended": messages.EventData,
 }
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Files in, entities out: Home Assistant shows what the server's own lists say."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
@@ -10,12 +13,16 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.home_security_intelligence.client.fields import Fields
 from custom_components.home_security_intelligence.client.models import Camera, Event
 from scripts.development.inference_server import InferenceServer
+from scripts.development.process import free_port
+from tests.contract.conftest import PIPELINE_SETTINGS
 from tests.contract.connection import Json, connected, get, has_picture
 from tests.contract.security_events import SecurityEvents
 from tests.integration.waiting import until, value
 from tests.support import scenes
+from tests.support.weights import models_folder
 
 CAMERAS = ("pipeline_gate", "pipeline_yard")
+HIGHEST_RISK = "sensor.home_security_intelligence_highest_open_risk"
 
 
 async def test_entities_follow_an_event_from_its_first_picture_to_its_end(
@@ -39,6 +46,37 @@ async def test_entities_follow_an_event_from_its_first_picture_to_its_end(
     await _assert_same(hass, server, entry)
     assert value(hass, f"sensor.{gate}_risk_score") == "0"
     assert security_events.of(yard) == []
+
+
+async def test_a_server_that_comes_back_without_a_detector_calls_nothing_safe(
+    hass: HomeAssistant, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = PIPELINE_SETTINGS | {"HSI_MODELS_DIR": str(models_folder())}
+    nonsense = tmp_path / "nonsense.onnx"
+    nonsense.write_bytes(b"nonsense")
+
+    async with _server(tmp_path, port, settings) as server:
+        await connected(hass, server)
+        scenes.drop(server.watch_root / "path", scenes.encode(scenes.nobody()))
+        await until(hass, lambda: has_picture(hass, "path"))
+        assert value(hass, "sensor.path_risk_score") == "0"
+    await until(hass, lambda: value(hass, "sensor.path_risk_score") == "unavailable")
+
+    async with _server(tmp_path, port, settings | {"HSI_DETECTOR__MODEL_FILE": str(nonsense)}):
+        await until(hass, lambda: value(hass, "sensor.path_risk_score") != "unavailable")
+        for entity_id in ("sensor.path_risk_score", "binary_sensor.path_person", HIGHEST_RISK):
+            assert value(hass, entity_id) == "unknown"
+
+
+@asynccontextmanager
+async def _server(folder: Path, port: int, settings: Mapping[str, str]) -> AsyncIterator[InferenceServer]:
+    server = InferenceServer(folder / "data", port=port, watch_root=folder / "cameras", settings=settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
 
 
 async def _assert_same(hass: HomeAssistant, server: InferenceServer, entry: MockConfigEntry) -> None:

@@ -26,6 +26,8 @@ class FakeServer:
         self.sequence = 10
         self.oldest_replayable = 10
         self.log: list[Json] = []
+        self.tokens: list[str] = []
+        self._levels: dict[int, str] = {}
         self.pictures: dict[str, bytes] = {}
         self.failure: web.Response | None = None
         self.requests: list[str] = []
@@ -97,6 +99,10 @@ class FakeServer:
         camera = samples.camera(event["camera_id"], last_event_id=event["id"])
         if event["ended_at"] is None:
             camera = samples.busy_camera(event)
+        level = event["risk"]["level"]
+        if kind in {"event_escalated", "event_assessed"}:
+            extra = {"previous_level": self._levels.get(event["id"], level)} | extra
+        self._levels[event["id"]] = level
         await self.push(kind, event=event, camera=camera, **extra)
 
     async def change_server(self, **changes: Any) -> None:
@@ -145,6 +151,7 @@ class FakeServer:
             self.subscribed.set()
 
     async def _authenticate(self, socket: web.WebSocketResponse, frame: Json) -> None:
+        self.tokens.append(frame["token"])
         if self.auth_answer is not None:
             await socket.send_json(self.auth_answer)
         elif frame["token"] == self.token:

@@ -39,6 +39,7 @@ from tests.integration.fake_server import FakeServer, problem
         ("http://[fd00::20]/", "fd00::20", 8000),
         ("4f6c1a2b-home-security-intelligence", "4f6c1a2b-home-security-intelligence", 8000),
         ("my_server", "my_server", 8000),
+        ("server.fritz.box.", "server.fritz.box.", 8000),
     ],
 )
 def test_address(text: str, host: str, port: int) -> None:
@@ -47,7 +48,21 @@ def test_address(text: str, host: str, port: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "https://server", "ftp://server", "a b", "http://", "server:port", "server:99999", "?", "[::1"],
+    [
+        "",
+        " ",
+        "https://server",
+        "ftp://server",
+        "a b",
+        "http://",
+        "server:port",
+        "server:99999",
+        "?",
+        "[::1",
+        "a-" * 100 + "!",
+        "a" * 64,
+        "a..b",
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InvalidAddress):

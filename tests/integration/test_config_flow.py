@@ -73,7 +73,9 @@ def found(port: int | None, host: str = "127.0.0.1", **properties: str) -> Zeroc
 
 
 def found_server(port: int, host: str = "127.0.0.1") -> ZeroconfServiceInfo:
-    return found(port, host, server_id=samples.SERVER_ID, version="0.1.0", schema_version="1")
+    return found(
+        port, host, server_id=samples.SERVER_ID, version="0.1.0", schema_version="1", base_url=f"http://{host}:{port}"
+    )
 
 
 def misbehave(server: FakeServer, fault: str) -> None:
@@ -256,8 +258,10 @@ async def test_app_is_offered_although_zeroconf_found_it_first(
     hass: HomeAssistant, server: FakeServer, data: dict[str, Any]
 ) -> None:
     await start(hass, SOURCE_ZEROCONF, found_server(server.port))
+    await start(hass, SOURCE_HASSIO, app(data))
     form = await start(hass, SOURCE_HASSIO, app(data))
     assert form["step_id"] == "hassio_confirm"
+    assert len(hass.config_entries.flow.async_progress()) == 1
     assert (await submit(hass, form))["type"] is FlowResultType.CREATE_ENTRY
     assert not hass.config_entries.flow.async_progress()
 
@@ -307,9 +311,45 @@ async def test_zeroconf_does_not_move_an_entry_that_is_connected(
 
     await server.stop()
     await until_state(hass, "sensor.front_door_risk_score", "unavailable")
-    await start(hass, SOURCE_ZEROCONF, found_server(1))
+    result = await start(hass, SOURCE_ZEROCONF, found_server(1))
     await hass.async_block_till_done()
-    assert loaded.data == data | {CONF_PORT: 1}
+    assert result["reason"] == "already_configured"
+    assert loaded.data == data
+
+
+async def test_zeroconf_leads_no_entry_to_another_server(
+    hass: HomeAssistant, server: FakeServer, old_entry: MockConfigEntry
+) -> None:
+    become_another(server)
+    await start(hass, SOURCE_ZEROCONF, found_server(server.port))
+    assert old_entry.data == OLD_DATA
+    assert server.tokens == []
+
+
+async def test_zeroconf_takes_the_address_that_the_server_knows_to_be_its_way_out(
+    hass: HomeAssistant, server: FakeServer, data: dict[str, Any]
+) -> None:
+    properties = found_server(server.port).properties
+    of_a_bridge = found(server.port, "172.17.0.1", **{key: value or "" for key, value in properties.items()})
+    form = await start(hass, SOURCE_ZEROCONF, of_a_bridge)
+    assert form["description_placeholders"] == {"address": f"127.0.0.1:{server.port}"}
+
+
+async def test_zeroconf_leaves_apps_to_the_supervisor(
+    hass: HomeAssistant, server: FakeServer, data: dict[str, Any]
+) -> None:
+    app = found_server(server.port, "127.0.0.9")
+    app.properties["homeassistant_app"] = "true"
+    assert (await start(hass, SOURCE_ZEROCONF, app))["reason"] == "announced_by_supervisor"
+
+    entry = MockConfigEntry(domain=DOMAIN, unique_id=samples.SERVER_ID, data=data)
+    server.failure = problem(503, "not_ready")
+    await set_up(hass, entry)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    server.failure = None
+    await start(hass, SOURCE_ZEROCONF, app)
+    await hass.async_block_till_done()
+    assert (entry.state, entry.data) == (ConfigEntryState.LOADED, data)
 
 
 async def test_reauth(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:

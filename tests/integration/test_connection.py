@@ -216,16 +216,31 @@ async def test_asks_for_a_new_token_when_the_old_one_is_revoked(
     assert loaded.state is ConfigEntryState.LOADED
 
 
+async def test_comes_back_when_the_server_knows_the_token_again(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "REFUSED_DELAY", 0.1)
+    server.token = "another"
+    server.cut()
+    await until(hass, lambda: bool(hass.config_entries.flow.async_progress()))
+    server.token = samples.TOKEN
+    await until_state(hass, SCORE, "0")
+
+
 async def test_notices_another_server_in_the_same_place(
     hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, issue_registry: ir.IssueRegistry
 ) -> None:
     server.first_frame = samples.hello(server_id=samples.OTHER_SERVER_ID)
+    server.token = "that of the other server"
+    server.tokens.clear()
     server.cut()
     await until(hass, lambda: bool(issue_registry.issues))
     assert value(hass, SCORE) == "unavailable"
     assert [key for _, key in issue_registry.issues] == [f"wrong_server_{loaded.entry_id}"]
+    assert server.tokens == []
+    assert not hass.config_entries.flow.async_progress()
 
-    server.first_frame = samples.hello()
+    server.first_frame, server.token = samples.hello(), samples.TOKEN
     await until_state(hass, SCORE, "0")
     assert not issue_registry.issues
 

@@ -3,12 +3,15 @@
 
 import pytest
 from aiohttp import web
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.home_security_intelligence import async_remove_config_entry_device
 from custom_components.home_security_intelligence.const import DOMAIN
 from tests.integration import samples
 from tests.integration.fake_server import FakeServer, problem
@@ -31,7 +34,6 @@ async def test_devices(
     of_server = device(device_registry, loaded, SERVER)
     assert of_server.entry_type is dr.DeviceEntryType.SERVICE
     assert of_server.sw_version == "0.1.0"
-    assert of_server.configuration_url == f"http://127.0.0.1:{server.port}"
     of_camera = device(device_registry, loaded, FRONT_DOOR)
     assert of_camera.name == "Front door"
     assert of_camera.via_device_id == of_server.id
@@ -136,6 +138,23 @@ async def test_a_camera_stays_when_the_server_refuses(
     of_camera = device(device_registry, loaded, FRONT_DOOR)
     assert not await remove(hass, hass_ws_client, of_camera.id)
     assert device_registry.async_get(of_camera.id)
+
+
+async def test_a_camera_cannot_be_removed_while_the_server_is_away(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: FakeServer,
+    device_registry: dr.DeviceRegistry,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    await server.stop()
+    await hass.config_entries.async_reload(loaded.entry_id)
+    assert loaded.state is ConfigEntryState.SETUP_RETRY
+    of_camera = device(device_registry, loaded, FRONT_DOOR)
+    with pytest.raises(HomeAssistantError) as refused:
+        await async_remove_config_entry_device(hass, loaded, of_camera)
+    assert refused.value.translation_key == "disconnected"
+    assert not await remove(hass, hass_ws_client, of_camera.id)
 
 
 async def test_the_server_itself_cannot_be_removed(

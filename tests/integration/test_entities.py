@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import issue_registry as ir
@@ -13,6 +14,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from syrupy.assertion import SnapshotAssertion
 
 from custom_components.home_security_intelligence.client.messages import EventChanged, EventKind
+from custom_components.home_security_intelligence.const import DOMAIN
 from tests.integration import samples
 from tests.integration.fake_server import FakeServer
 from tests.integration.waiting import set_up, until, until_state, value
@@ -120,7 +122,23 @@ async def test_substitute_weights_are_an_issue_while_in_use(
 
     await server.change_server(detector=samples.detector(fallback=True))
     await until(hass, lambda: bool(issue_registry.issues))
-    await hass.config_entries.async_unload(entry.entry_id)
+    [(_, issue_id)] = issue_registry.issues
+    ir.async_ignore_issue(hass, DOMAIN, issue_id, True)
+    await hass.config_entries.async_reload(entry.entry_id)
+    [issue] = issue_registry.issues.values()
+    assert issue.dismissed_version
+    await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
+    assert not issue_registry.issues
+
+
+async def test_a_disabled_entry_has_no_issues(
+    hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer, issue_registry: ir.IssueRegistry
+) -> None:
+    server.first_frame = samples.hello(server_id=samples.OTHER_SERVER_ID)
+    await set_up(hass, entry)
+    assert issue_registry.issues
+    await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
+    await hass.async_block_till_done()
     assert not issue_registry.issues
 
 
@@ -178,6 +196,20 @@ async def test_what_cannot_be_judged_is_unknown_not_safe(
     for entity_id in ("sensor.front_door_risk_level", "binary_sensor.front_door_person", HIGHEST):
         assert value(hass, entity_id) == "unknown"
     assert value(hass, LAST_PICTURE) == samples.MORNING
+
+
+@pytest.mark.parametrize("state", ["starting", "down"])
+async def test_without_a_detector_nothing_is_called_safe(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, state: str
+) -> None:
+    judged = (SCORE, "sensor.front_door_risk_level", "binary_sensor.front_door_person", HIGHEST)
+    before = [value(hass, entity_id) for entity_id in judged]
+    await server.change_server(detector=samples.detector(state=state))
+    await until_state(hass, SCORE, "unknown")
+    assert [value(hass, entity_id) for entity_id in judged] == ["unknown"] * 4
+    await server.change_server(detector=samples.detector())
+    await until_state(hass, SCORE, "0")
+    assert [value(hass, entity_id) for entity_id in judged] == before
 
 
 async def test_highest_risk_of_all_cameras(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:

@@ -72,6 +72,19 @@ async def test_camera_when_there_is_no_picture_to_get(
         await async_get_camera_image(hass, CAMERA)
 
 
+async def test_camera_keeps_its_picture_while_the_server_has_a_hiccup(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer
+) -> None:
+    server.pictures[LATEST] = b"first"
+    await async_get_camera_image(hass, CAMERA)
+    await server.push("camera_updated", camera=samples.camera(last_frame_id=18, last_frame_at="2026-11-20T08:00:00Z"))
+    await until_state(hass, "sensor.front_door_last_picture", "2026-11-20T08:00:00+00:00")
+    server.failure = problem(503, "not_ready")
+    assert (await async_get_camera_image(hass, CAMERA)).content == b"first"
+    server.failure, server.pictures[LATEST] = None, b"second"
+    assert (await async_get_camera_image(hass, CAMERA)).content == b"second"
+
+
 async def test_image_follows_the_best_frame(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
     assert value(hass, IMAGE) == "unknown"
     with pytest.raises(HomeAssistantError):

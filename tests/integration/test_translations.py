@@ -11,10 +11,9 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.home_security_intelligence.client import HsiError
+from custom_components.home_security_intelligence.client import HsiError, WrongServer
 from custom_components.home_security_intelligence.client.models import DetectorState, Level, Source
 from custom_components.home_security_intelligence.const import DOMAIN
-from custom_components.home_security_intelligence.coordinator import WrongServer
 from custom_components.home_security_intelligence.event import EVENT_TYPES
 from custom_components.home_security_intelligence.issues import CONNECTION_ISSUES, DETECTOR_FALLBACK
 from tests.integration.hassfest import placeholders

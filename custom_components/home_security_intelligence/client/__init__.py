@@ -14,6 +14,7 @@ from .errors import (
     RequestRefused,
     ServerTooNew,
     ServerTooOld,
+    WrongServer,
 )
 from .rest import HsiClient
 from .session import HsiSession
@@ -33,4 +34,5 @@ __all__ = [
     "RequestRefused",
     "ServerTooNew",
     "ServerTooOld",
+    "WrongServer",
 ]

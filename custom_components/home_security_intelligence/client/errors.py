@@ -43,6 +43,12 @@ class NotHsiServer(HsiError):
     key = "not_hsi_server"
 
 
+class WrongServer(HsiError):
+    """Another server than the expected one answers at the address."""
+
+    key = "wrong_server"
+
+
 class ServerTooOld(HsiError):
     """The server speaks a protocol this client no longer speaks."""
 

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from .errors import ProtocolError
 from .fields import Fields
@@ -17,6 +18,10 @@ class EventKind(StrEnum):
     ESCALATED = "event_escalated"
     ASSESSED = "event_assessed"
     ENDED = "event_ended"
+
+
+RISK_CHANGES: Final = frozenset({EventKind.ESCALATED, EventKind.ASSESSED})
+"""What comes with the level before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +143,5 @@ def _parse_event_change(kind: EventKind, data: Fields) -> EventChanged | None:
         kind=kind,
         event=Event.parse(data.nested("event")),
         camera=Camera.parse(camera),
-        previous_level=data.choice("previous_level", Level) if kind is EventKind.ESCALATED else None,
+        previous_level=data.choice("previous_level", Level) if kind in RISK_CHANGES else None,
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objects of the protocol."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -77,6 +77,10 @@ class Camera:
     occupancy: Occupancy | None
     open_event_id: int | None
     last_event_id: int | None
+
+    def unjudged(self) -> Self:
+        """The same camera while it cannot be judged."""
+        return replace(self, judged=False, risk=None, occupancy=None)
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -161,6 +165,11 @@ class Detector:
     fallback: bool
     provider: str | None
     message: str | None
+
+    @property
+    def judges(self) -> bool:
+        """Whether pictures are judged now."""
+        return self.state not in {DetectorState.STARTING, DetectorState.DOWN}
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:

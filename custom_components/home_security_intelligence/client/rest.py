@@ -37,9 +37,9 @@ class HsiClient:
         self._token = token
         self.address = address
 
-    async def connect(self) -> HsiSession:
-        """Open an authenticated WebSocket connection."""
-        return await HsiSession.open(self._http, self.address.url / "api/ws", self._token)
+    async def connect(self, server_id: str | None = None) -> HsiSession:
+        """Open an authenticated WebSocket connection; with an id, to that server only."""
+        return await HsiSession.open(self._http, self.address.url / "api/ws", self._token, server_id)
 
     async def get_server(self) -> Server:
         """Ask the server who it is and how it is."""

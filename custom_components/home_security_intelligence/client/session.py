@@ -15,7 +15,16 @@ from aiohttp import (
 )
 from yarl import URL
 
-from .errors import CannotConnect, InvalidAuth, MissingScope, NotHsiServer, ProtocolError, ServerTooNew, ServerTooOld
+from .errors import (
+    CannotConnect,
+    InvalidAuth,
+    MissingScope,
+    NotHsiServer,
+    ProtocolError,
+    ServerTooNew,
+    ServerTooOld,
+    WrongServer,
+)
 from .fields import Fields
 from .messages import Message, Replay, ServerChanged, Snapshot, parse_resumption, parse_update
 from .models import SCHEMA_VERSION, Identity
@@ -40,8 +49,8 @@ class HsiSession:
         self.identity = identity
 
     @classmethod
-    async def open(cls, http: ClientSession, url: URL, token: str) -> Self:
-        """Connect, learn who the server is and authenticate."""
+    async def open(cls, http: ClientSession, url: URL, token: str, server_id: str | None) -> Self:
+        """Connect, learn who the server is and authenticate; no other server than the expected one sees the token."""
         try:
             async with timeout(OPEN_TIMEOUT):
                 socket = await http.ws_connect(
@@ -50,7 +59,7 @@ class HsiSession:
                     timeout=ClientWSTimeout(ws_receive=SILENCE, ws_close=CLOSE_TIMEOUT),
                 )
                 try:
-                    return await cls._introduce(socket, token)
+                    return await cls._introduce(socket, token, server_id)
                 except BaseException:
                     await socket.close()
                     raise
@@ -60,7 +69,7 @@ class HsiSession:
             raise CannotConnect(str(err) or type(err).__name__) from err
 
     @classmethod
-    async def _introduce(cls, socket: ClientWebSocketResponse, token: str) -> Self:
+    async def _introduce(cls, socket: ClientWebSocketResponse, token: str, server_id: str | None) -> Self:
         try:
             hello = await _receive(socket)
             if hello.text("type") != "hello":
@@ -68,6 +77,8 @@ class HsiSession:
         except ProtocolError as err:
             raise NotHsiServer(str(err)) from err
         session = cls(socket, Identity.parse(hello))
+        if server_id is not None and session.identity.server_id != server_id:
+            raise WrongServer(session.identity.server_id)
         await socket.send_json({"type": "auth", "token": token, "schema_version": SCHEMA_VERSION})
         _check_authentication(await _receive(socket))
         return session

@@ -234,6 +234,7 @@ async def test_everything_that_happens_is_told(a_home: Home, connect: Connect, o
         camera = await cameras.state(connection, "front_door", judged=True)
     subscriber = await open_socket(await connect(scope=None))
     await subscriber.subscribe(None)
+    with_previous_level = {AnnouncementKind.EVENT_ESCALATED, AnnouncementKind.EVENT_ASSESSED}
     for kind in AnnouncementKind:
         about_event = kind.value.startswith("event")
         await a_home.announce(
@@ -243,7 +244,7 @@ async def test_everything_that_happens_is_told(a_home: Home, connect: Connect, o
                 START,
                 camera=None if kind is AnnouncementKind.CAMERA_REMOVED else camera,
                 event=event if about_event else None,
-                previous_level=RiskLevel.LOW if kind is AnnouncementKind.EVENT_ESCALATED else None,
+                previous_level=RiskLevel.LOW if kind in with_previous_level else None,
             )
         )
     for sequence, kind in enumerate(AnnouncementKind, start=1):
@@ -255,7 +256,7 @@ async def test_everything_that_happens_is_told(a_home: Home, connect: Connect, o
             continue
         assert data["camera"]["risk"] == {"score": 60, "level": "high"}
         assert data.get("event", {"id": event.id})["id"] == event.id
-        assert ("previous_level" in data) == (kind is AnnouncementKind.EVENT_ESCALATED)
+        assert ("previous_level" in data) == (kind in with_previous_level)
 
 
 async def test_the_end_of_an_event_of_a_removed_camera(a_home: Home, connect: Connect, open_socket: Open) -> None:
