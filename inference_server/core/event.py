@@ -9,15 +9,6 @@ from inference_server.core.assessment import Assessment
 from inference_server.core.detection import Track
 
 
-class EventKind(StrEnum):
-    """The four things that are told about an event."""
-
-    DETECTED = "detected"
-    ESCALATED = "escalated"
-    ASSESSED = "assessed"
-    ENDED = "ended"
-
-
 class EndReason(StrEnum):
     """Why a batch closed and its event ended."""
 

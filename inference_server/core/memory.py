@@ -4,6 +4,9 @@
 import ctypes
 import sys
 
+LARGE_PIXELS = 8_000_000
+"""A picture from this size on leaves memory behind that is worth giving back."""
+
 
 def return_free_memory() -> None:
     """Give memory back to the system that was freed and that the C library kept for later.

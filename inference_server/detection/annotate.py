@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from inference_server.core.detection import Category, Detection
 from inference_server.detection.errors import PictureUnreadable
+from inference_server.detection.preprocess import as_rgb
 
 QUALITY = 85
 
@@ -55,10 +56,10 @@ def _read(data: bytes, width: int | None) -> tuple[Image.Image, float]:
         with Image.open(io.BytesIO(data)) as image:
             original = image.width
             if width is None or width >= original:
-                return image.convert("RGB"), 1.0
+                return as_rgb(image), 1.0
             size = width, max(1, round(image.height * width / original))
             image.draft("RGB", size)
-            return image.convert("RGB").resize(size, Image.Resampling.BICUBIC), width / original
+            return as_rgb(image).resize(size, Image.Resampling.BICUBIC), width / original
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise PictureUnreadable(f"the picture cannot be decoded: {error}") from error
 

@@ -18,6 +18,9 @@ from inference_server.settings import IngestSettings
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.media import MediaFolder
 
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What no file is to blame for: this process has too many files open, or the machine too little memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdmittedFile:
@@ -65,23 +68,29 @@ class Admission:
 
         Raises OSError when the picture cannot be stored (disk full): the file is then to be tried again.
         """
+        file = FileVersion(relative_name(self._root, path), 0, 0)
         try:
             status = path.lstat()
+            file = FileVersion.of(file.path, status)
+            arrived_at = min(self._clock.now(), datetime.fromtimestamp(status.st_ctime, UTC))
+            folder = self._camera_folder(path)
+            picture = examine(self._read(path), self._limits)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        file = FileVersion(relative_name(self._root, path), status.st_size, status.st_mtime_ns)
-        arrived_at = min(self._clock.now(), datetime.fromtimestamp(status.st_ctime, UTC))
-        try:
-            folder = self._camera_folder(path)
-            content = self._read(path)
-            if content is None:
-                return None
-            picture = examine(content, self._limits)
         except RefusedError as refused:
             return self._refuse(file, path, refused)
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            return self._refuse(file, path, _unreadable(error))
         camera = camera_id(folder)
-        media_path = self._media.write(camera, arrived_at, picture.content_hash, picture.extension, picture.content)
+        media_path = self._media.write(camera, picture.content_hash, picture.extension, picture.content)
         return AdmittedFile(file, folder, camera, picture, media_path, arrived_at)
+
+    def refuse(self, path: Path, error: Exception) -> RefusedFile:
+        """Return the refusal of a file with which something unexpected went wrong; the next scan tries it again."""
+        file = FileVersion(relative_name(self._root, path), 0, 0)
+        return self._refuse(file, path, RefusedError(RefusalReason.UNREADABLE, f"{type(error).__name__}: {error}"))
 
     def _camera_folder(self, path: Path) -> str:
         if not path.resolve().is_relative_to(self._root):
@@ -94,27 +103,22 @@ class Admission:
             )
         return parts[0]
 
-    def _read(self, path: Path) -> bytes | None:
-        try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                # opening a named pipe would wait for its other end
-                raise RefusedError(RefusalReason.UNREADABLE, "It is no regular file.")
-            with path.open("rb") as file:
-                return file.read(self._limits.max_bytes + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
-                raise
-            raise RefusedError(
-                RefusalReason.UNREADABLE,
-                f"The file cannot be read ({error.strerror}); check its owner and permissions.",
-            ) from error
+    def _read(self, path: Path) -> bytes:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # opening a named pipe would wait for its other end
+            raise RefusedError(RefusalReason.UNREADABLE, "It is no regular file.")
+        with path.open("rb") as file:
+            return file.read(self._limits.max_bytes + 1)
 
     def _refuse(self, file: FileVersion, path: Path, refused: RefusedError) -> RefusedFile:
         parts = path.relative_to(self._root).parts
         camera = camera_id(parts[0]) if len(parts) > 1 else None
         return RefusedFile(file, Refusal(file.path, camera, refused.reason, refused.detail, self._clock.now()))
+
+
+def _unreadable(error: OSError) -> RefusedError:
+    detail = f"The file cannot be read ({error.strerror}); check the owner and permissions of it and its folders."
+    return RefusedError(RefusalReason.UNREADABLE, detail)
 
 
 def relative_name(root: Path, path: Path) -> str:

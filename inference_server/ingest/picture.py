@@ -3,6 +3,7 @@
 
 import hashlib
 import io
+import threading
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,11 +11,17 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from inference_server.core.frame import RefusalReason
+from inference_server.core.memory import LARGE_PIXELS, return_free_memory
 from inference_server.settings import IngestSettings
 
 PADDING = "extraneous bytes before marker"
 """libjpeg's warning about filling that some cameras write between a picture's parts: all of the picture is there."""
+MAX_SCANS = 64
+"""A progressive JPEG has about ten; each one costs a pass over the whole picture."""
 _EXTENSIONS = {"JPEG": "jpg", "PNG": "png"}
+_SCAN = b"\xff\xda"
+_one_large_picture = threading.Lock()
+"""Decoding takes up to six bytes per pixel: large pictures take turns, so that a few of them do not fill the memory."""
 
 
 class RefusedError(Exception):
@@ -49,18 +56,26 @@ def examine(content: bytes, limits: IngestSettings) -> Picture:
     if len(content) > limits.max_bytes:
         raise RefusedError(RefusalReason.TOO_LARGE, f"{len(content)} bytes; the limit is {limits.max_bytes} bytes.")
     kind, width, height = _header(content, limits)
-    _decode(content, kind)
+    if width * height > LARGE_PIXELS:
+        with _one_large_picture:
+            _decode(content, kind)
+            return_free_memory()
+    else:
+        _decode(content, kind)
     return Picture(content, hashlib.sha256(content).hexdigest(), _EXTENSIONS[kind], width, height)
 
 
 def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int]:
     try:
         with Image.open(io.BytesIO(content), formats=list(_EXTENSIONS)) as image:
-            kind, (width, height) = image.format or "", image.size
+            # a JPEG that holds several pictures calls itself MPO; the first one is the picture
+            kind, (width, height) = "PNG" if image.format == "PNG" else "JPEG", image.size
     except UnidentifiedImageError as error:
         raise RefusedError(RefusalReason.NOT_A_PICTURE, "The content is neither JPEG nor PNG.") from error
     except Image.DecompressionBombError as error:
         raise RefusedError(RefusalReason.TOO_MANY_PIXELS, str(error)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's parsers raise many kinds for hostile bytes
         raise RefusedError(RefusalReason.CORRUPT, f"The header cannot be read: {error}") from error
     if width * height > limits.max_pixels:
@@ -81,11 +96,15 @@ def _decode(content: bytes, kind: str) -> None:
         else:
             with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
                 image.load()
+    except (MemoryError, RefusedError):
+        raise
     except Exception as error:  # decoders raise many kinds for hostile bytes
         raise RefusedError(RefusalReason.CORRUPT, f"The picture cannot be decoded to its end: {error}") from error
 
 
 def _decode_jpeg(content: bytes) -> None:
+    if (scans := content.count(_SCAN)) > MAX_SCANS:
+        raise RefusedError(RefusalReason.CORRUPT, f"A JPEG of {scans} scans; a picture has at most {MAX_SCANS}.")
     # Entropy decoding covers every byte; the smallest scale only saves the rest of the work.
     decode = partial(simplejpeg.decode_jpeg, content, "GRAY", min_height=1, min_width=1, min_factor=8)
     try:

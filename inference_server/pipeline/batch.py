@@ -37,6 +37,11 @@ class BatchRules:
         self._window = timedelta(seconds=settings.window_seconds)
         self._max_frames = settings.max_frames
 
+    @property
+    def longest(self) -> timedelta:
+        """How long a batch is open at most."""
+        return self._window
+
     def end(self, started_at: datetime, last_detection_at: datetime) -> End:
         """Return when and why a batch closes if nothing more is seen."""
         idle, window = last_detection_at + self._idle, started_at + self._window

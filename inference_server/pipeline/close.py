@@ -65,7 +65,7 @@ class CloseStage:
             return None
         now = self._clock.now()
         end = self._rules.end(event.started_at, event.last_detection_at)
-        if end.at > now:
+        if now < end.at <= now + self._rules.longest:
             return Work(StageName.CLOSE, event.id, event.camera_id, end.at)
         if await self._broker.frames_wait(connection, event.camera_id):
             return Work(StageName.CLOSE, event.id, event.camera_id, now + LOOK_AGAIN)

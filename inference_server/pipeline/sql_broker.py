@@ -17,6 +17,8 @@ from inference_server.storage.tables import dead_letters, messages
 
 LEASE = timedelta(minutes=5)
 """How long a claimed message is kept from others; far above what any stage needs."""
+HORIZON = timedelta(hours=2)
+"""No timer is set further ahead; what waits for a later time was set by a clock that has been put back since."""
 LONGEST_WAIT_SECONDS = 30.0
 """Waiters look again after this long, also to notice a clock that was set."""
 MAX_ERROR_LENGTH = 2000
@@ -70,7 +72,7 @@ class SqlBroker:
             select(messages.c.id)
             .where(
                 messages.c.stage == stage.value,
-                messages.c.available_at <= now,
+                or_(messages.c.available_at <= now, messages.c.available_at > now + HORIZON),
                 or_(messages.c.leased_until.is_(None), messages.c.leased_until < now),
             )
             .order_by(messages.c.id)

@@ -46,6 +46,7 @@ class Stage(Protocol):
 async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
     """Feed a stage until cancelled. A failing message is retried alone, then becomes a dead letter."""
     held: list[Message] = []
+    health.report(stage.name, HealthState.OK)
     while True:
         try:
             await stage.ready()

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Queries on arrivals: which files were found, and what became of each."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.frame import Refusal, RefusalReason
-from inference_server.storage.rows import Page, decode_cursor, encode_cursor, insert
+from inference_server.storage.rows import Page, decode_moment, encode_moment, insert
 from inference_server.storage.tables import arrivals
 
+MAX_INTEGER = 2**63 - 1
 LOOKUP_CHUNK = 500
 """Paths asked for at once; SQLite bounds the variables of a statement."""
 
@@ -24,14 +27,22 @@ class FileVersion:
     size: int
     modified_ns: int
 
+    @classmethod
+    def of(cls, path: str, status: os.stat_result) -> Self:
+        """Describe a file; a time that no database holds (before 1677, after 2262) becomes the nearest that it does."""
+        return cls(path, status.st_size, max(-MAX_INTEGER, min(status.st_mtime_ns, MAX_INTEGER)))
+
 
 async def unseen(connection: AsyncConnection, files: Sequence[FileVersion]) -> list[FileVersion]:
-    """Return those files that did not arrive yet, or changed since, in the order given."""
+    """Return those files that did not arrive yet, changed since or could not be read, in the order given."""
     seen: set[FileVersion] = set()
     for start in range(0, len(files), LOOKUP_CHUNK):
         paths = [file.path for file in files[start : start + LOOKUP_CHUNK]]
         rows = await connection.execute(
-            select(arrivals.c.path, arrivals.c.size, arrivals.c.modified_ns).where(arrivals.c.path.in_(paths))
+            select(arrivals.c.path, arrivals.c.size, arrivals.c.modified_ns).where(
+                arrivals.c.path.in_(paths),
+                arrivals.c.refusal_reason.is_distinct_from(RefusalReason.UNREADABLE.value),
+            )
         )
         seen.update(FileVersion(row.path, row.size, row.modified_ns) for row in rows)
     return [file for file in files if file not in seen]
@@ -75,15 +86,21 @@ async def record(connection: AsyncConnection, items: Sequence[Arrival]) -> None:
 
 async def refusals(connection: AsyncConnection, *, limit: int, cursor: str | None) -> Page[Refusal]:
     """Return refusals, newest first. Raises BadCursorError."""
-    query = select(arrivals).where(arrivals.c.refusal_reason.is_not(None)).order_by(arrivals.c.id.desc())
+    query = (
+        select(arrivals)
+        .where(arrivals.c.refusal_reason.is_not(None))
+        .order_by(arrivals.c.arrived_at.desc(), arrivals.c.id.desc())
+    )
     if cursor is not None:
-        query = query.where(arrivals.c.id < decode_cursor(cursor))
+        at, last_id = decode_moment(cursor)
+        same = and_(arrivals.c.arrived_at == at, arrivals.c.id < last_id)
+        query = query.where(or_(arrivals.c.arrived_at < at, same))
     rows = (await connection.execute(query.limit(limit + 1))).all()
     items = tuple(
         Refusal(row.path, row.camera_id, RefusalReason(row.refusal_reason), row.refusal_detail, row.arrived_at)
         for row in rows[:limit]
     )
-    return Page(items, encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return Page(items, encode_moment(items[-1].refused_at, rows[limit - 1].id) if len(rows) > limit else None)
 
 
 async def refused_since(connection: AsyncConnection, now: datetime, period: timedelta) -> int:

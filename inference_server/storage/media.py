@@ -4,23 +4,22 @@
 import contextlib
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 
 class MediaFolder:
-    """Picture files by content: `CAMERA/YYYY/MM/DD/HASH.EXTENSION`."""
+    """Picture files by content: `CAMERA/HA/HASH.EXTENSION`, HA being the hash's first two digits."""
 
     def __init__(self, root: Path) -> None:
         """Take the folder; it is made when the first picture is written."""
         self.root = root
 
-    def write(self, camera_id: str, captured_at: datetime, content_hash: str, extension: str, content: bytes) -> str:
+    def write(self, camera_id: str, content_hash: str, extension: str, content: bytes) -> str:
         """Store a picture durably and return its path below the root. The same content is not written twice.
 
         Raises OSError.
         """
-        path = Path(camera_id, captured_at.astimezone(UTC).strftime("%Y/%m/%d"), f"{content_hash}.{extension}")
+        path = Path(camera_id, content_hash[:2], f"{content_hash}.{extension}")
         target = self.root / path
         if target.exists() and target.stat().st_size == len(content):
             return path.as_posix()

@@ -121,7 +121,7 @@ class Bench:
         self.detector.script[number] = fails or seen
         picture = examine(plain_png(number), TINY_ALLOWED)
         arrived_at = at or self.clock.now()
-        media_path = self.media.write(camera, arrived_at, picture.content_hash, picture.extension, picture.content)
+        media_path = self.media.write(camera, picture.content_hash, picture.extension, picture.content)
         file = FileVersion(f"{camera}/{number}.png", len(picture.content), number)
         return AdmittedFile(file, camera, camera, picture, media_path, arrived_at)
 

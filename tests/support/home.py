@@ -119,7 +119,7 @@ class Home:
         content_hash = hashlib.sha256(content).hexdigest()
         now = self.clock.now()
         extension = "png" if kind == "PNG" else "jpg"
-        media_path = self.media.write(camera_id, now, content_hash, extension, content)
+        media_path = self.media.write(camera_id, content_hash, extension, content)
         async with self.database.writing() as connection:
             new = NewFrame(camera_id, content_hash, media_path, now, now, *size)
             frame_id = (await frames.add(connection, [new]))[new.key]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from inference_server.detection.annotate import draw_boxes
 from inference_server.detection.detector import Picture
 from inference_server.detection.errors import PictureUnreadable
 from inference_server.detection.preprocess import PAD, Letterbox, decode_jpeg_scaled, decode_picture, empty_batch, place
@@ -92,3 +93,19 @@ def test_cut_off_jpeg_is_decoded_as_far_as_it_goes(bus_jpeg: bytes) -> None:
     cut = decode_picture(bus_jpeg[: len(bus_jpeg) // 2], 512).pixels
     assert cut.shape == whole.shape
     assert np.array_equal(cut[:100], whole[:100])
+
+
+def test_sixteen_bit_grey_is_as_bright_as_eight_bit_grey(bus_jpeg: bytes) -> None:
+    with Image.open(io.BytesIO(bus_jpeg)) as bus:
+        grey = bus.convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) << 8)
+    assert deep.mode == "I;16"
+    shallow = decode_picture(encoded(grey, "PNG"), 256)
+    np.testing.assert_array_equal(decode_picture(encoded(deep, "PNG"), 256).pixels, shallow.pixels)
+    assert draw_boxes(encoded(deep, "PNG"), []) == draw_boxes(encoded(grey, "PNG"), [])
+
+
+def test_a_large_png_is_kept_no_larger_than_the_model_sees_it() -> None:
+    picture = decode_picture(encoded(Image.new("RGB", (2000, 1000)), "PNG"), 64)
+    assert picture.pixels.shape == (32, 64, 3)
+    assert (picture.width, picture.height) == (2000, 1000)

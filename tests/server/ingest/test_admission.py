@@ -171,7 +171,34 @@ def test_a_file_without_the_right_to_read_is_refused_with_a_remedy() -> None:
         with unprivileged():
             refusal = gate.refused(path).refusal
     assert refusal.reason is RefusalReason.UNREADABLE
-    assert "check its owner and permissions" in refusal.detail
+    assert "check the owner and permissions" in refusal.detail
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_refused_and_is_no_storage_failure() -> None:
+    with public_folder() as folder:
+        gate = Gate(folder / "cameras", MediaFolder(folder / "media"), MovableClock(LATER))
+        path = gate.write("front/1.jpg")
+        path.parent.chmod(0o644)
+        with unprivileged():
+            refusal = gate.refused(path).refusal
+        path.parent.chmod(0o755)
+    assert refusal.reason is RefusalReason.UNREADABLE
+    assert "permissions" in refusal.detail
+
+
+def test_a_time_that_no_database_holds_is_no_obstacle(gate: Gate) -> None:
+    path = gate.write("front/1.jpg")
+    os.utime(path, (9_999_999_999, 9_999_999_999))
+    assert gate.admitted(path).file.modified_ns == 2**63 - 1
+
+
+def test_too_little_memory_is_not_the_picture_s_fault(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.Image.Image.load", no_memory)
+    with pytest.raises(MemoryError):
+        gate.admit(gate.write("front/1.png", png()))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any, override
 
 import pytest
 
+from inference_server.core.frame import RefusalReason
 from inference_server.ingest import folder
-from inference_server.ingest.admission import Admission
+from inference_server.ingest.admission import Admission, RefusedFile
 from inference_server.ingest.folder import FolderWatch, is_candidate
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
 from inference_server.storage.arrivals import Arrival, record
@@ -257,6 +259,83 @@ async def test_unfinished_and_hidden_files_are_left_alone(watched: Watched) -> N
 )
 def test_a_finished_picture_is_known_by_its_name(name: str, wanted: bool) -> None:
     assert is_candidate(Path(name)) is wanted
+
+
+async def test_a_file_that_nobody_expected_to_fail_is_refused_and_the_others_are_taken(watched: Watched) -> None:
+    names = [f"front/{number}.jpg" for number in range(3)]
+    async with watched.running():
+        watched.intake.failures += [ValueError("together"), ValueError("the first one alone")]
+        for number, name in enumerate(names):
+            watched.write(f"front/.{number}", jpeg(number)).rename(watched.root / name)
+        await watched.intake.until_taken(*names)
+    (refused,) = [outcome for outcome in watched.intake.taken if isinstance(outcome, RefusedFile)]
+    assert refused.refusal.reason is RefusalReason.UNREADABLE
+    assert "ValueError" in refused.refusal.detail
+    assert set(watched.intake.contents) == {MARKER, *names} - {refused.file.path}
+
+
+async def test_a_backlog_is_not_queued_again_by_every_scan(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "GROUP", 1)
+    watched.rescan_seconds = 0.01
+    names = [f"front/{number}.jpg" for number in range(30)]
+    for number, name in enumerate(names):
+        watched.write(name, jpeg(number), old=True)
+    async with watched.running():
+        await watched.intake.until_taken(*names)
+    counts = Counter(watched.intake.paths)
+    assert sum(counts[name] for name in names) < 2 * len(names)
+
+
+async def test_a_folder_that_takes_the_root_s_place_is_watched(
+    watched: Watched, settle: Callable[[float], None]
+) -> None:
+    watched.rescan_seconds = 0.05
+    async with watched.running():
+        watched.root.rename(watched.outside / "unmounted")
+        watched.write("front/1.jpg", jpeg(1), old=True)
+        await watched.intake.until_taken("front/1.jpg")
+        watched.rescan_seconds = LONG
+        watched.write("front/2.jpg", jpeg(2))
+        await watched.intake.until_taken("front/2.jpg")
+
+
+async def test_folders_that_are_not_looked_at_are_named(watched: Watched) -> None:
+    (watched.root / "linked").symlink_to(watched.outside)
+    async with watched.running():
+        ingest = watched.ingest()
+    assert ingest.state is HealthState.DEGRADED
+    assert ingest.last_error is not None
+    assert f"{watched.root / 'linked'} is a link" in ingest.last_error
+
+
+async def test_without_events_pictures_wait_for_the_scan(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, settle: Callable[[float], None]
+) -> None:
+    def exhausted(_: object) -> None:
+        raise OSError(24, "inotify instance limit reached")
+
+    monkeypatch.setattr("watchdog.observers.api.BaseObserver.start", exhausted)
+    watched.rescan_seconds = 0.05
+    async with watched.running():
+        watched.write("front/1.jpg", jpeg(1), old=True)
+        await watched.intake.until_taken("front/1.jpg")
+        assert "fs.inotify.max_user_instances" in (watched.ingest().last_error or "")
+
+
+async def test_a_root_that_is_a_file_is_named_with_what_to_do(watched: Watched) -> None:
+    watched.root = watched.outside / "file"
+    watched.root.write_text("in the way")
+    task = asyncio.create_task(watched.watch().run())
+    async with asyncio.timeout(10):
+        while not watched.health.components:  # noqa: ASYNC110 - the board tells nobody
+            await asyncio.sleep(0)
+    assert watched.ingest().state is HealthState.DOWN
+    assert "HSI_WATCH_ROOT" in (watched.ingest().remedy or "")
+    watched.root.unlink()
+    watched.write("front/1.jpg", jpeg(1), old=True)
+    await watched.intake.until_taken("front/1.jpg")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_full_disk_makes_pictures_wait_and_loses_none(watched: Watched) -> None:

@@ -32,6 +32,7 @@ WHOLE = {
     "restart markers": encoded(noise(), restart_marker_blocks=1),
     "grey jpeg": encoded(noise(mode="L")),
     "cmyk jpeg": encoded(noise(mode="CMYK")),
+    "several pictures in one": encoded(noise(), "MPO"),
     "png": png(),
     "grey png": encoded(noise(mode="L"), "PNG"),
     "grey png with alpha": encoded(noise(mode="LA"), "PNG"),
@@ -232,3 +233,11 @@ def test_every_single_wrong_byte_of_a_header_is_refused_or_can_be_decoded() -> N
             except RefusedError:
                 continue
             _check_decodable(damaged, picture.width, picture.height)
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_it_costs_anything() -> None:
+    progressive = encoded(noise(), progressive=True)
+    last_scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    with pytest.raises(RefusedError, match="scans") as refused:
+        examine(progressive[:-2] + last_scan * 4000 + progressive[-2:], TINY_ALLOWED)
+    assert refused.value.reason is RefusalReason.CORRUPT

@@ -133,6 +133,11 @@ async def test_work_for_later_waits_for_its_time(queue: Queue) -> None:
     assert await queue.subjects() == [1]
 
 
+async def test_what_was_published_before_the_clock_was_set_back_does_not_wait(queue: Queue) -> None:
+    await queue.publish(_work(1, days=1), _work(2, minutes=30))
+    assert await queue.subjects() == [1]
+
+
 async def test_a_retry_comes_back_after_its_delay_and_counts(queue: Queue) -> None:
     await queue.publish(_work(1))
     (message,) = await queue.broker.claim(DETECT, 1)

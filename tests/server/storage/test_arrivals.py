@@ -41,6 +41,12 @@ async def test_a_file_that_changed_is_unseen_again(a_home: Home) -> None:
     assert await _unseen(a_home, grown, FILE) == [FILE]
 
 
+async def test_a_file_that_could_not_be_read_is_looked_at_again(a_home: Home) -> None:
+    refusal = Refusal(FILE.path, "front_door", RefusalReason.UNREADABLE, "No permission.", START)
+    await _record(a_home, Arrival(FILE, START, "front_door", refusal=refusal))
+    assert await _unseen(a_home, FILE) == [FILE]
+
+
 async def test_many_files_keep_their_order(a_home: Home) -> None:
     files = [FileVersion(f"front_door/{number}.jpg", 1, number) for number in range(1234)]
     await _record(a_home, *[_refused(file) for file in files[::2]])
