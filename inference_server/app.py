@@ -14,6 +14,7 @@ import aiohttp
 from inference_server import __version__
 from inference_server.api.announce import SUPERVISOR_TOKEN_VARIABLE, Advertisement, SupervisorDiscovery
 from inference_server.api.context import ApiContext
+from inference_server.api.file_limit import raise_file_limit
 from inference_server.api.mdns import MdnsService
 from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.api.server import ApiServer
@@ -26,6 +27,7 @@ from inference_server.ingest.admission import Admission
 from inference_server.ingest.folder import FolderWatch
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
+from inference_server.observability.logs import LoopErrors
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
@@ -231,8 +233,10 @@ class Server:
 
 async def serve(settings: Settings) -> None:
     """Serve until the process is asked to stop (SIGTERM, SIGINT)."""
+    raise_file_limit()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await Server(settings).run(stop)

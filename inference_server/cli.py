@@ -20,6 +20,7 @@ from inference_server.settings import ENVIRONMENT_PREFIX, Settings
 from inference_server.storage import tokens
 from inference_server.storage.data_folder import DataFolder, DataFolderError
 from inference_server.storage.database import Database, DatabaseUnusableError
+from inference_server.storage.rows import LARGEST_ID
 
 type Command = Callable[[argparse.Namespace, Settings], Awaitable[int]]
 
@@ -66,13 +67,29 @@ def _parser() -> argparse.ArgumentParser:
     access = commands.add_parser("tokens", help="access: list, create, revoke").add_subparsers(required=True)
     access.add_parser("list", help="every token, without its secret").set_defaults(command=_tokens_list)
     create = access.add_parser("create", help="make a token and print it, this once")
-    create.add_argument("name")
+    create.add_argument("name", type=_token_name)
     create.add_argument("--scope", choices=[scope.value for scope in tokens.Scope], default=tokens.Scope.READ.value)
     create.set_defaults(command=_tokens_create)
     revoke = access.add_parser("revoke", help="end a token")
-    revoke.add_argument("id", type=int)
+    revoke.add_argument("id", type=_token_id)
     revoke.set_defaults(command=_tokens_revoke)
     return parser
+
+
+def _token_name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("a name has letters, and only characters that can be shown")
+    return text
+
+
+def _token_id(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= LARGEST_ID:
+        raise argparse.ArgumentTypeError("a token's id is a number of the list that hsi tokens list shows")
+    return number
 
 
 async def _serve(_options: argparse.Namespace, settings: Settings) -> int:
@@ -101,6 +118,8 @@ async def _models_pull(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _models_verify(options: argparse.Namespace, settings: Settings) -> int:
     checks = ModelStore(settings.models_folder).verify(options.model)
+    if not checks:
+        print(f"{options.model} is not installed: run hsi models pull {options.model}.", file=sys.stderr)
     for check in checks:
         print(f"{'ok' if check.ok else 'WRONG':6} {check.path}: {check.detail}")
     return 0 if checks and all(check.ok for check in checks) else 1

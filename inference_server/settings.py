@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One typed settings tree: default < settings file < app options < environment (HSI_...)."""
 
+import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, override
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -19,12 +30,37 @@ from pydantic_settings import (
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.detection import Label
 
-Confidence = Annotated[float, Field(ge=0.05, le=0.99)]
-
 ENVIRONMENT_PREFIX = "HSI_"
+DELIMITER = "__"
 OPTIONS_FILE_VARIABLE = "HSI_APP_OPTIONS_FILE"
 SETTINGS_FILE_VARIABLE = "HSI_SETTINGS_FILE"
+OTHER_VARIABLES = frozenset(
+    {OPTIONS_FILE_VARIABLE, SETTINGS_FILE_VARIABLE, "HSI_CACHE_DIR", "HSI_EXPORT_PYTHON", "HSI_SCREENSHOT"}
+)
+"""Variables of this project that are no settings: of the sources, the scripts and the tests."""
 DEFAULT_DATA_DIR = Path.home() / ".local" / "share" / "home-security-intelligence"
+MEDIA_FOLDER = "media"
+"""The folder of the judged pictures, in the data folder."""
+MOST_PIXELS = 178_956_970
+"""Pillow opens no larger picture."""
+
+
+def _not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("an empty path means nothing; leave the setting out to get its default")
+    return value
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} names a home folder that does not exist; write the whole path") from error
+
+
+Confidence = Annotated[float, Field(ge=0.05, le=0.99)]
+FilePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expanded)]
+"""A file or folder; `~` is the user's home."""
 
 
 class Section(BaseModel):
@@ -46,7 +82,7 @@ class IngestSettings(Section):
     min_bytes: Annotated[int, Field(ge=1)] = 1024
     max_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20
     min_side: Annotated[int, Field(ge=1)] = 32
-    max_pixels: Annotated[int, Field(ge=1024)] = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1024, le=MOST_PIXELS)] = 50_000_000
     rescan_seconds: Annotated[float, Field(ge=1, le=86400)] = 300.0
 
 
@@ -55,7 +91,7 @@ class DetectorSettings(Section):
 
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = "yolo26n"
     fallback_model: str | None = "yolov3-tiny"
-    model_file: Path | None = None
+    model_file: FilePath | None = None
     """An ONNX file of the user's own; wins over the catalogue."""
     confidence: Confidence = 0.35
     class_confidence: dict[Label, Confidence] = {}
@@ -116,13 +152,17 @@ class Settings(BaseSettings):
     """Everything that can be set. Raises pydantic.ValidationError with the path of each wrong value, SettingsError."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=DELIMITER,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
-    data_dir: Path = DEFAULT_DATA_DIR
-    watch_root: Path | None = None
+    data_dir: FilePath = DEFAULT_DATA_DIR
+    watch_root: FilePath | None = None
     """Holds one folder per camera; None means `cameras` below the data folder."""
-    models_dir: Path | None = None
+    models_dir: FilePath | None = None
     """Holds weights; None means `models` below the data folder."""
     name: Annotated[str, Field(min_length=1, max_length=100)] = "Home Security Intelligence"
     time_zone: str = Field(default_factory=_machine_zone)
@@ -140,6 +180,21 @@ class Settings(BaseSettings):
     def _known_zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f'"{value}" is no time zone; use a name such as "Europe/Berlin"')
+        return value
+
+    @field_validator("watch_root")
+    @classmethod
+    def _apart_from_the_media(cls, value: Path | None, others: ValidationInfo) -> Path | None:
+        """What the server keeps must not look like new pictures."""
+        data = others.data.get("data_dir")
+        if value is None or data is None:
+            return value
+        watched, media = value.resolve(), (data / MEDIA_FOLDER).resolve()
+        if watched.is_relative_to(media) or media.is_relative_to(watched):
+            raise ValueError(
+                f"{value} holds the server's own pictures ({media}) or lies among them, and each would be judged "
+                "again; name a folder outside the data folder"
+            )
         return value
 
     @property
@@ -168,6 +223,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the strongest first."""
+        _refuse_unknown_variables(settings_cls)
         sources = [init_settings, env_settings]
         for variable in (OPTIONS_FILE_VARIABLE, SETTINGS_FILE_VARIABLE):
             if file := os.environ.get(variable):
@@ -184,3 +240,40 @@ def _file_source(settings_cls: type[BaseSettings], variable: str, file: str) -> 
     if not Path(file).is_file():  # the library would pass over a missing file
         raise FileNotFoundError("there is no such file")
     return TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def _refuse_unknown_variables(settings_cls: type[BaseSettings]) -> None:
+    """Refuse the variables that the library would pass over: it looks below the sections' names only."""
+    known = set(_variables(settings_cls))
+    unknown = [name for name in os.environ if _is_unknown(name.upper(), known, settings_cls)]
+    if unknown:
+        raise SettingsError(
+            " ".join(f"There is no setting {name}.{_suggestion(name, known)}" for name in sorted(unknown))
+        )
+
+
+def _is_unknown(name: str, known: set[str], settings_cls: type[BaseSettings]) -> bool:
+    if not name.startswith(ENVIRONMENT_PREFIX) or name in known | OTHER_VARIABLES:
+        return False
+    field, _, rest = name.removeprefix(ENVIRONMENT_PREFIX).partition(DELIMITER)
+    return not rest or _section(settings_cls, field.lower()) is None
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    nearest = difflib.get_close_matches(name.upper(), known, n=1)
+    return f" Did you mean {nearest[0]}?" if nearest else " docs/installation.md lists the settings."
+
+
+def _variables(settings_cls: type[BaseSettings]) -> Iterator[str]:
+    """Yield the environment variable of every setting and section."""
+    for name in settings_cls.model_fields:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        yield variable
+        if section := _section(settings_cls, name):
+            yield from (f"{variable}{DELIMITER}{key.upper()}" for key in section.model_fields)
+
+
+def _section(settings_cls: type[BaseSettings], name: str) -> type[Section] | None:
+    field = settings_cls.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None

@@ -41,6 +41,12 @@ class ApiLimits:
     """How often an open WebSocket's token is looked up again."""
     pictures_at_once: int = 2
     """Pictures decoded and drawn at the same time."""
+    connections: int = 512
+    """Open at the same time; one more is closed at once."""
+    first_request_seconds: float = 10.0
+    """How long a new connection may take to send its first request."""
+    keepalive_seconds: float = 75.0
+    """How long a connection may be silent between two requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

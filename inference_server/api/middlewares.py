@@ -63,7 +63,12 @@ async def body_limit(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def safe_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Keep browsers from guessing, framing or storing what is private."""
+    """Make every answer of the application safe."""
+    make_safe(response)
+
+
+def make_safe(response: web.StreamResponse) -> None:
+    """Keep browsers from guessing, framing or storing what is private, and the server's versions out of the answer."""
     response.headers[hdrs.SERVER] = "hsi"
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"

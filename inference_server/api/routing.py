@@ -5,11 +5,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inference_server.api.authentication import AUTHENTICATOR
 from inference_server.api.context import CONTEXT, ApiContext
@@ -18,11 +19,20 @@ from inference_server.api.problems import ProblemCode, invalid_request
 from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
 from inference_server.storage.tokens import Scope
 
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC the time must lie in the years 1 to 9999") from error
+
+
 CameraId = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=MAX_CAMERA_ID_LENGTH)]
 RowId = Annotated[int, Field(ge=1, lt=2**63)]
 Width = Annotated[int, Field(ge=64, le=3840, description="Scales the picture down to this width; never up.")]
 PageSize = Annotated[int, Field(ge=1, le=200, description="How many items a page holds.")]
-Cursor = Annotated[str, Field(min_length=1, max_length=24, description="The `next_cursor` of the page before.")]
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Cursor = Annotated[str, Field(min_length=1, max_length=64, description="The `next_cursor` of the page before.")]
 
 PICTURE_TURNS = web.AppKey("picture_turns", asyncio.Semaphore)
 

@@ -6,6 +6,7 @@ import errno
 from aiohttp import web
 
 from inference_server.api.application import create_application
+from inference_server.api.connections import LimitedRunner
 from inference_server.api.context import ApiContext
 
 _SHUTDOWN_SECONDS = 2.0
@@ -22,8 +23,8 @@ class ApiServer:
         """Take where to listen; port 0 means any free one."""
         self._host = host
         self._port = port
-        self._runner = web.AppRunner(
-            create_application(context), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        self._runner = LimitedRunner(
+            create_application(context), handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
         )
 
     async def start(self) -> None:

@@ -2,7 +2,7 @@
 """The health board: every part reports its state here, and operators read it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -55,11 +55,6 @@ class HealthBoard:
         known = self._components.get(name)
         since = known.since if known and known.state is state else self._clock.now()
         self._components[name] = ComponentHealth(name, state, since, last_error, still_works, remedy, details)
-
-    def detail(self, name: str, **details: Detail) -> None:
-        """Add details to a component's report, which must exist."""
-        known = self._components[name]
-        self._components[name] = replace(known, details={**known.details, **details})
 
     @property
     def components(self) -> tuple[ComponentHealth, ...]:

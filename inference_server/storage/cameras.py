@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.announcement import CameraState, camera_state
@@ -87,20 +87,6 @@ async def states(connection: AsyncConnection, *, judged: bool) -> tuple[CameraSt
     open_events = {event.camera_id: event for event in await events.open_events(connection)}
     rows = await connection.execute(select(cameras).where(cameras.c.removed_at.is_(None)).order_by(cameras.c.name))
     return tuple(_row(row).state(open_events.get(row.id), judged=judged) for row in rows)
-
-
-async def last_event_ids(connection: AsyncConnection) -> Iterable[int]:
-    """Return the newest event of each camera that had one."""
-    rows = await connection.execute(
-        select(cameras.c.last_event_id).where(cameras.c.removed_at.is_(None), cameras.c.last_event_id.is_not(None))
-    )
-    return rows.scalars().all()
-
-
-async def count(connection: AsyncConnection) -> int:
-    """Return how many cameras there are."""
-    query = select(func.count()).select_from(cameras).where(cameras.c.removed_at.is_(None))
-    return (await connection.execute(query)).scalar_one()
 
 
 def _row(row: AnyRow) -> CameraRow:

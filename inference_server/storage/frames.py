@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.detection import Box, Detection, Label, Sighting
@@ -68,11 +68,6 @@ async def latest(connection: AsyncConnection, camera_id: str) -> Frame | None:
     query = select(frames).where(frames.c.camera_id == camera_id).order_by(*newest_first).limit(1)
     row = (await connection.execute(query)).one_or_none()
     return _frame(row) if row else None
-
-
-async def count(connection: AsyncConnection) -> int:
-    """Return how many frames there are."""
-    return (await connection.execute(select(func.count()).select_from(frames))).scalar_one()
 
 
 async def add_detections(connection: AsyncConnection, found: Mapping[int, Sequence[Detection]]) -> None:

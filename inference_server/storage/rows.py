@@ -4,6 +4,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Table
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 LARGEST_ID = 2**63 - 1
 """The highest key of any database of ours; a larger number in a query is an error of its driver."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS = len(str(LARGEST_ID))
 
 type AnyRow = Row[Any]
@@ -49,3 +51,17 @@ def decode_cursor(cursor: str) -> int:
     if not digits.isdigit() or len(digits) > _DIGITS or int(digits) > LARGEST_ID:
         raise BadCursorError(f"{cursor[:40]!r} is not a cursor")
     return int(digits)
+
+
+def encode_moment(at: datetime, last_id: int) -> str:
+    """Return an opaque cursor that continues after this time and, among what has this time, after this id."""
+    return f"{encode_cursor((at - _EPOCH) // timedelta(microseconds=1))}.{encode_cursor(last_id)}"
+
+
+def decode_moment(cursor: str) -> tuple[datetime, int]:
+    """Return the time and the id in a cursor. Raises BadCursorError."""
+    moment, _, last_id = cursor.partition(".")
+    try:
+        return _EPOCH + timedelta(microseconds=decode_cursor(moment)), decode_cursor(last_id)
+    except OverflowError as error:
+        raise BadCursorError(f"{cursor[:40]!r} is not a cursor") from error

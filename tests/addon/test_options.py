@@ -110,6 +110,25 @@ def test_the_server_accepts_the_limits(option: Option, limit: float, options_fil
     assert setting(Settings(), option.path) == limit
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("watch_root", "/share/cameras", True),
+        ("watch_root", "/share/..cameras/a..b", True),
+        ("watch_root", "/share/../data", False),
+        ("watch_root", "/share/cameras/..", False),
+        ("watch_root", "/media/a/../../data/media", False),
+        ("watch_root", "/data", False),
+        ("watch_root", "", False),
+        ("detector.model_file", "/share/models/..mine.onnx", True),
+        ("detector.model_file", "/share/../data/mine.onnx", False),
+    ],
+)
+def test_a_path_stays_in_the_shared_folders(name: str, value: str, taken: bool) -> None:
+    (option,) = (option for option in OPTIONS if option.name == name)
+    assert option_rules.takes(option.kind, value) is taken
+
+
 def test_the_models_offered_are_those_of_the_catalogue() -> None:
     detectors = {entry.id for entry in CATALOGUE}
     (option,) = (option for option in OPTIONS if option.name == "detector.model")

@@ -71,6 +71,20 @@ def test_an_unknown_model_is_explained(capsys: pytest.CaptureFixture[str]) -> No
     assert "Choose one of" in err
 
 
+def test_a_model_that_is_not_there_cannot_be_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = _run(capsys, "models", "verify", "yolo26n")
+    assert status == 1
+    assert "yolo26n is not installed: run hsi models pull yolo26n" in err
+
+
+def test_an_unknown_variable_is_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HSI_API_PORT", "8001")
+    status, _, err = _run(capsys, "tokens", "list")
+    assert status == 2
+    assert "HSI_API_PORT" in err
+    assert "HSI_API__PORT" in err
+
+
 def test_wrong_settings_are_named_with_their_variables(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +155,26 @@ def test_a_damaged_database_is_explained(capsys: pytest.CaptureFixture[str], dat
     status, _, err = _run(capsys, "tokens", "list")
     assert status == 1
     assert "restore a backup" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [
+        (("tokens", "create", "\udcff"), "name"),
+        (("tokens", "create", "a\nb"), "name"),
+        (("tokens", "create", " "), "name"),
+        (("tokens", "revoke", "99999999999999999999"), "hsi tokens list"),
+        (("tokens", "revoke", "0"), "hsi tokens list"),
+        (("tokens", "revoke", "9" * 5000), "hsi tokens list"),
+    ],
+)
+def test_a_name_or_id_that_no_token_can_have_is_explained(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], explained: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert explained in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [(), ("fly",), ("tokens",), ("tokens", "create"), ("tokens", "revoke", "x")])

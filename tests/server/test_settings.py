@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from inference_server.core.detection import Label
-from inference_server.settings import DEFAULT_DATA_DIR, Settings
+from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings
+from inference_server.storage.data_folder import DataFolder
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +103,7 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_TIME_ZONE", "Mars/Olympus", "time_zone"),
         ("HSI_TIME_ZONE", "../../etc/passwd", "time_zone"),
         ("HSI_LOG_LEVEL", "loud", "log_level"),
-        ("HSI_NAME", "", "name"),
+        ("HSI_NAME", "x" * 101, "name"),
         ("HSI_BATCH__IDLE_SECONDS", "90", "batch"),
         ("HSI_RISK__MEDIUM", "60", "risk"),
         ("HSI_RISK__CRITICAL", "101", "risk"),
@@ -110,6 +112,8 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_DETECTOR__MODEL", "../secret", "detector.model"),
         ("HSI_DETECTOR__CLASS_CONFIDENCE", '{"person": 2}', "detector.class_confidence.person"),
         ("HSI_INGEST__MAX_BYTES", "10", "ingest.max_bytes"),
+        ("HSI_INGEST__MAX_PIXELS", "178956971", "ingest.max_pixels"),
+        ("HSI_DATA_DIR", "~no-such-user/hsi", "data_dir"),
         ("HSI_API__PROT", "8000", "api.prot"),
     ],
 )
@@ -137,6 +141,89 @@ def test_an_unknown_key_of_the_settings_file_is_refused(files: tuple[Path, Path]
 def test_an_unknown_key_of_the_apps_options_is_refused(files: tuple[Path, Path]) -> None:
     files[1].write_text('{"nmae": "x"}')
     assert _wrong() == ["nmae"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("HSI_API_PORT", "Did you mean HSI_API__PORT?"),
+        ("HSI_PORT", "Did you mean HSI_API__PORT?"),
+        ("HSI_DETECTR__MODEL", "Did you mean HSI_DETECTOR__MODEL?"),
+        ("HSI_NAME__FIRST", "Did you mean HSI_NAME?"),
+        ("hsi_watchroot", "Did you mean HSI_WATCH_ROOT?"),
+        ("HSI_QQQQ", "installation.md"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SettingsError, match=variable) as refused:
+        Settings()
+    assert hint in str(refused.value)
+
+
+def test_the_variables_of_the_scripts_and_tests_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in OTHER_VARIABLES - {"HSI_SETTINGS_FILE", "HSI_APP_OPTIONS_FILE"}:
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("HSI_DETECTOR__CLASS_CONFIDENCE__CAT", "0.7")
+    assert Settings().detector.class_confidence == {Label.CAT: 0.7}
+
+
+def test_an_empty_variable_is_not_set(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    files[0].write_text('name = "file"')
+    for variable in ("HSI_NAME", "HSI_WATCH_ROOT", "HSI_API__PORT", "HSI_DETECTOR__MODEL_FILE"):
+        monkeypatch.setenv(variable, "")
+    settings = Settings()
+    assert (settings.name, settings.watch_folder, settings.api.port) == ("file", DEFAULT_DATA_DIR / "cameras", 8000)
+    assert settings.detector.model_file is None
+
+
+@pytest.mark.parametrize("name", ["data_dir", "watch_root", "models_dir"])
+def test_an_empty_path_in_a_file_is_refused(files: tuple[Path, Path], name: str) -> None:
+    files[0].write_text(f'{name} = ""')
+    assert _wrong() == [name]
+    files[0].write_text("")
+    files[1].write_text(json.dumps({name: ""}))
+    assert _wrong() == [name]
+
+
+def test_a_tilde_is_the_home_folder(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("HSI_DATA_DIR", "~/data")
+    files[0].write_text('watch_root = "~/cameras"\nmodels_dir = "~/models"\n[detector]\nmodel_file = "~/mine.onnx"')
+    settings = Settings()
+    home = Path("/home/ada")
+    assert (settings.data_dir, settings.watch_folder) == (home / "data", home / "cameras")
+    assert (settings.models_folder, settings.detector.model_file) == (home / "models", home / "mine.onnx")
+
+
+@pytest.mark.parametrize("watched", ["", ".", "media", "media/front_door", "..", "../link", "cameras/../media"])
+def test_the_servers_own_pictures_are_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: str
+) -> None:
+    data = tmp_path / "home" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "home" / "link").symlink_to(data)
+    monkeypatch.setenv("HSI_DATA_DIR", str(data))
+    monkeypatch.setenv("HSI_WATCH_ROOT", f"{data}/{watched}")
+    assert _wrong() == ["watch_root"]
+
+
+@pytest.mark.parametrize("watched", ["cameras", "media_of_cameras", "../cameras"])
+def test_other_folders_near_the_data_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: str) -> None:
+    monkeypatch.setenv("HSI_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HSI_WATCH_ROOT", str(tmp_path / watched))
+    assert Settings().watch_folder == tmp_path / watched
+
+
+def test_the_media_folder_is_the_one_that_the_storage_uses(tmp_path: Path) -> None:
+    assert DataFolder(tmp_path).media == tmp_path / MEDIA_FOLDER
+
+
+def test_no_limit_of_pixels_is_above_what_pillow_opens() -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert MOST_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
 def test_the_confidence_of_a_class_wins_over_the_general_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Events."""
 
-from pydantic import AwareDatetime
-
 from inference_server.api import pictures, schema
 from inference_server.api.context import ApiContext
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, event_not_found, invalid_request, no_picture
-from inference_server.api.routing import AnyRoute, CameraId, Cursor, PageSize, Parameters, Route, RowId, Width
+from inference_server.api.routing import AnyRoute, CameraId, Cursor, PageSize, Parameters, Route, RowId, Time, Width
 from inference_server.api.schema import DetectionObject, EventObject, WireObject
 from inference_server.core.assessment import MAX_SCORE, LevelThresholds, RiskLevel, risk_level
 from inference_server.storage import events, frames
@@ -34,8 +32,8 @@ class EventQuery(Parameters):
 
     camera_id: CameraId | None = None
     min_level: RiskLevel | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time | None = None
+    until: Time | None = None
     limit: PageSize = 50
     cursor: Cursor | None = None
 

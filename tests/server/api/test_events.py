@@ -103,6 +103,7 @@ async def test_pages_show_every_event_once(a_home: Home, connect: Connect, limit
     assert seen == made[::-1]
 
 
+HUGE_MOMENT = base64.urlsafe_b64encode(str(2**63 - 1).encode()).decode().rstrip("=")
 HUGE_CURSOR = base64.urlsafe_b64encode(b"9" * 30).decode()
 
 
@@ -116,6 +117,8 @@ HUGE_CURSOR = base64.urlsafe_b64encode(b"9" * 30).decode()
         ("/api/events?min_level=awful", "min_level"),
         ("/api/events?since=2026-11-23T08:00:00", "since"),
         ("/api/events?until=yesterday", "until"),
+        ("/api/events?since=0001-01-01T00:00:00%2B14:00", "since"),
+        ("/api/events?until=9999-12-31T23:59:59-14:00", "until"),
         ("/api/events?camera_id=Front%20Door", "camera_id"),
         ("/api/events?cursor=%21%21", "cursor"),
         (f"/api/events?cursor={HUGE_CURSOR}", "cursor"),
@@ -133,6 +136,8 @@ HUGE_CURSOR = base64.urlsafe_b64encode(b"9" * 30).decode()
         ("/api/cameras?x=1", "x"),
         ("/api/frames/-1/picture.jpg", "frame_id"),
         ("/api/refusals?cursor=%21%21", "cursor"),
+        ("/api/refusals?cursor=MQ", "cursor"),
+        (f"/api/refusals?cursor={HUGE_MOMENT}.MQ", "cursor"),
         ("/api/refusals?camera_id=yard", "camera_id"),
     ],
 )

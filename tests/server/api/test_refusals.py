@@ -31,3 +31,18 @@ async def test_refusals_tell_their_reason_page_by_page(a_home: Home, connect: Co
         query["cursor"] = page["next_cursor"]
     assert seen == paths
     assert len(seen) == 6
+
+
+async def test_a_file_that_is_refused_again_is_the_newest(a_home: Home, connect: Connect) -> None:
+    for number in (0, 1, 2, 0):
+        await a_home.refuse(f"front_door/{number}.jpg")
+        a_home.clock.move(minutes=1)
+    client = await connect(Scope.READ)
+    seen, query = [], {"limit": "1"}
+    while True:
+        page = await (await client.get("/api/refusals", params=query)).json()
+        seen += [item["path"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert seen == ["front_door/0.jpg", "front_door/2.jpg", "front_door/1.jpg"]

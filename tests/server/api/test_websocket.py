@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import WSMsgType
+from aiohttp import WSCloseCode, WSMsgType
 
 from inference_server import __version__
 from inference_server.api.context import ApiLimits
@@ -144,6 +144,14 @@ async def test_a_binary_message_ends_the_talk(connect: Connect, open_socket: Ope
     await subscriber.socket.send_bytes(b"{}")
     assert (await subscriber.receive())["type"] == "error"
     assert await subscriber.farewell() == 4400
+
+
+async def test_a_message_of_more_than_a_megabyte_is_not_read(connect: Connect, open_socket: Open) -> None:
+    subscriber = await open_socket(await connect(scope=None))
+    await subscriber.receive()
+    await subscriber.socket.send_str("x" * ((1 << 20) + 1))
+    answer = await subscriber.socket.receive()
+    assert (answer.type, answer.data) == (WSMsgType.CLOSE, WSCloseCode.MESSAGE_TOO_BIG)
 
 
 async def test_a_subscriber_has_nothing_more_to_say(connect: Connect, open_socket: Open) -> None:

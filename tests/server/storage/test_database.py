@@ -39,6 +39,15 @@ async def test_the_migrations_make_the_partial_index_of_open_events(a_home: Home
     assert "ended_at IS NULL" in made
 
 
+@pytest.mark.parametrize("name", ["q?x", "a#b", "50%25", "a b", "c:@d"])
+async def test_the_file_lies_in_its_folder_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path / name / "hsi.db")
+    await database.open()
+    await database.close()
+    assert (tmp_path / name / "hsi.db").is_file()
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
 async def test_opening_again_keeps_what_is_there(a_home: Home) -> None:
     await a_home.camera()
     await a_home.database.close()
