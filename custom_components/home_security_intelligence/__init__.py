@@ -23,6 +23,7 @@ from .const import DOMAIN
 from .coordinator import HsiConfigEntry, HsiCoordinator
 from .devices import camera_id_of
 from .issues import Issues
+from .progress import Progress
 from .views import EventSnapshotView
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -57,20 +58,23 @@ async def async_setup_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
     await coordinator.async_config_entry_first_refresh()
     entry.runtime_data = coordinator
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    coordinator.teller.async_start()
     entry.async_create_background_task(hass, coordinator.async_follow(), f"{DOMAIN} {entry.title}")
     return True
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
     """Let go of a server."""
+    entry.runtime_data.teller.async_stop()
     if unloaded := await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
         entry.runtime_data.issues.connection_works()
     return unloaded
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> None:
-    """Leave no issue behind."""
+    """Leave nothing behind."""
     Issues(hass, entry.entry_id).clear()
+    await Progress(hass, entry.entry_id).async_remove()
 
 
 async def async_remove_config_entry_device(

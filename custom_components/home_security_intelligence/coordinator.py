@@ -3,23 +3,24 @@
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NoReturn, TypedDict, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .backoff import reconnect_delays
 from .client import HsiClient, HsiError, HsiSession, InvalidAuth, MissingScope, ProtocolError
-from .client.messages import EventChanged, Message, Replay, ServerChanged, Snapshot
+from .client.messages import Change, EventChanged, Message, Replay, ServerChanged, Snapshot
 from .const import DOMAIN
 from .devices import async_update_devices, device_facts
 from .issues import Issues
+from .progress import Progress
 from .state import HsiState, changes_between
+from .telling import Teller
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,11 +30,7 @@ STABLE_AFTER: Final = 5.0
 REFUSED_DELAY: Final = 300.0
 """Seconds until a refused token is tried again: a server may have come back with the data that knows it."""
 
-WAITING_EVENTS: Final = 32
-"""How many changes are kept for a camera whose event entity is still being added."""
-
 type HsiConfigEntry = ConfigEntry[HsiCoordinator]
-type EventListener = Callable[[EventChanged], None]
 
 
 class TranslatedError(TypedDict):
@@ -57,25 +54,14 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         self.last_sequence: int | None = None
         self._session: HsiSession | None = None
         self._connected_at: float | None = None
-        self._event_listeners: dict[str, EventListener] = {}
-        self._waiting: defaultdict[str, deque[EventChanged]] = defaultdict(lambda: deque(maxlen=WAITING_EVENTS))
-
-    @callback
-    def async_subscribe_events(self, camera_id: str, listener: EventListener) -> CALLBACK_TYPE:
-        """Tell a listener what happens to the events of a camera, also what happened before it could listen."""
-        self._event_listeners[camera_id] = listener
-        for change in self._waiting.pop(camera_id, ()):
-            listener(change)
-
-        def unsubscribe() -> None:
-            del self._event_listeners[camera_id]
-
-        return unsubscribe
+        self._progress = Progress(hass, entry.entry_id)
+        self.teller = Teller(hass, self._progress)
 
     @override
     async def _async_setup(self) -> None:
         try:
             await self._async_connect()
+            await self._async_look_back()
         except (InvalidAuth, MissingScope) as err:
             raise ConfigEntryAuthFailed(**self._explained(err)) from err
         except HsiError as err:
@@ -111,8 +97,9 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Hang up."""
+        """Hang up, and save how far we came."""
         await super().async_shutdown()
+        await self._progress.async_save()
         await self._async_hang_up()
 
     async def _async_connect(self) -> HsiSession:
@@ -126,6 +113,23 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         self.issues.connection_works()
         self._connected_at = self.hass.loop.time()
         return session
+
+    async def _async_look_back(self) -> None:
+        """Ask on a second connection what happened before the snapshot, while nobody followed the server."""
+        told, now = await self._progress.async_load(), self.last_sequence
+        if told is None or now is None or told == now:
+            return
+        session = await self.client.connect(self.config_entry.unique_id)
+        try:
+            resumption = await session.subscribe(told)
+        except ProtocolError as err:
+            _LOGGER.warning("What happened on %s before cannot be told: %s", self.name, err)
+            return
+        finally:
+            await session.close()
+        if isinstance(resumption, Replay):
+            missed = [message.change for message in resumption.messages if message.sequence <= now]
+            self._report(now, missed)
 
     async def _async_listen(self, session: HsiSession) -> NoReturn:
         """Take in what the server says; ends only by raising the reason."""
@@ -159,7 +163,8 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         match resumption:
             case Snapshot():
                 state = HsiState.from_snapshot(resumption)
-                self._publish(state, *(changes_between(previous, state) if previous else ()))
+                self._publish(state)
+                self._report(resumption.sequence, changes_between(previous, state) if previous else ())
             case Replay() if self.last_sequence is None:
                 raise ProtocolError("messages were replayed that nobody asked for")
             case Replay():
@@ -173,22 +178,23 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         if self.last_sequence is None or message.sequence != self.last_sequence + 1:
             raise ProtocolError(f"message {message.sequence} does not follow {self.last_sequence}")
         self.last_sequence = message.sequence
-        changes = [message.change] if isinstance(message.change, EventChanged) else []
-        self._publish(self.data.with_change(message.change), *changes)
+        self._publish(self.data.with_change(message.change))
+        self._report(message.sequence, [message.change])
 
     @callback
-    def _publish(self, state: HsiState, *changes: EventChanged) -> None:
-        """Make a state the current one, then report what happened to events."""
+    def _publish(self, state: HsiState) -> None:
+        """Make a state the current one."""
         previous = self._previous
         if previous is None or device_facts(state) != device_facts(previous):
             async_update_devices(self.hass, self.config_entry, state)
         self.issues.detector_changed(state.server.detector)
         self.async_set_updated_data(state)
-        for change in changes:
-            if listener := self._event_listeners.get(change.camera.id):
-                listener(change)
-            else:
-                self._waiting[change.camera.id].append(change)
+
+    @callback
+    def _report(self, sequence: int, changes: Iterable[Change | None]) -> None:
+        """Report what happened to events up to a step of the sequence."""
+        to_events = [change for change in changes if isinstance(change, EventChanged)]
+        self.teller.async_take(to_events, sequence, self.data.cameras)
 
     @callback
     def _mark_unavailable(self, error: HsiError) -> None:

@@ -45,8 +45,7 @@ class SecurityEventEntity(HsiCameraEntity, EventEntity):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
-        self.async_write_ha_state()  # triggers compare with the state before; what waits for us comes right now
-        self.async_on_remove(self.coordinator.async_subscribe_events(self._camera_id, self._async_event_changed))
+        self.async_on_remove(self.coordinator.teller.async_subscribe(self._camera_id, self._async_event_changed))
 
     @callback
     def _async_event_changed(self, change: EventChanged) -> None:

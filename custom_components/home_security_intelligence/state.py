@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the integration knows about a server, and how messages change it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -68,17 +68,16 @@ def changes_between(old: HsiState, new: HsiState) -> list[EventChanged]:
         for event in sorted(new.events.values(), key=lambda event: event.id)
         if (camera := new.cameras.get(event.camera_id)) is not None
         for before in [old.events.get(event.id)]
-        for kind in [_change_of_event(before, event, old)]
-        if kind is not None
+        for kind in _changes_of_event(before, event, old)
     ]
 
 
-def _change_of_event(before: Event | None, event: Event, old: HsiState) -> EventKind | None:
+def _changes_of_event(before: Event | None, event: Event, old: HsiState) -> Iterator[EventKind]:
     if before is None:
-        is_news = event.id > max(old.events, default=-1)
-        return EventKind.DETECTED if is_news else None
-    if event.risk.score > before.risk.score and event.risk.level is not before.risk.level:
-        return EventKind.ESCALATED
-    if before.is_open and not event.is_open:
-        return EventKind.ENDED
-    return None
+        if event.id <= max(old.events, default=-1):
+            return
+        yield EventKind.DETECTED
+    elif event.risk.score > before.risk.score and event.risk.level is not before.risk.level:
+        yield EventKind.ESCALATED
+    if not event.is_open and (before is None or before.is_open):
+        yield EventKind.ENDED

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_socket
@@ -38,8 +39,8 @@ PIPELINE_SETTINGS = {
 
 
 @pytest.fixture(autouse=True)
-def auto_enable_custom_integrations(enable_custom_integrations: None) -> None:
-    """Let Home Assistant find the integration."""
+def auto_enable_custom_integrations(hass_storage: dict[str, Any], enable_custom_integrations: None) -> None:
+    """Let Home Assistant find the integration; what it stores stays in memory."""
 
 
 @pytest.fixture(autouse=True)

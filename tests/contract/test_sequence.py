@@ -64,3 +64,33 @@ async def test_after_a_cut_only_what_was_missed_is_asked_for(hass: HomeAssistant
         # a snapshot would have built a new camera object; a replay keeps the one it has
         assert coordinator.data.cameras["quiet_street"] is camera
         await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_what_happened_while_nobody_followed_is_told_once(
+    hass: HomeAssistant, server: InferenceServer, security_events: SecurityEvents
+) -> None:
+    camera = "back_yard"
+    entry = await connected(hass, server)
+    scenes.drop(server.watch_root / camera, scenes.encode(scenes.bus()))
+    await until(hass, lambda: security_events.of(camera) == ["detected", "ended"])
+    await hass.config_entries.async_unload(entry.entry_id)
+
+    scenes.drop(server.watch_root / camera, scenes.encode(scenes.bus()))
+    await _until_over(server, camera, events=2)
+    for _ in range(2):
+        await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done()
+        assert security_events.of(camera) == ["detected", "ended"] * 2
+        await hass.config_entries.async_unload(entry.entry_id)
+    first, _, second, last = [fired.attributes["event_id"] for fired in security_events.fired if fired.camera == camera]
+    assert first < second == last
+
+
+async def _until_over(server: InferenceServer, camera: str, events: int) -> None:
+    """Wait until that many events of a camera have ended, without asking Home Assistant."""
+    async with asyncio.timeout(20):
+        while True:
+            items = (await get(server, f"/api/events?camera_id={camera}"))["items"]
+            if [bool(event["ended_at"]) for event in items] == [True] * events:
+                return
+            await asyncio.sleep(0.2)

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 from tests.e2e.house import E2E, House, Json
+from tests.e2e.phone import automate, phone
 from tests.e2e.watch import UNAVAILABLE, Watch
 from tests.support import scenes
 
@@ -46,25 +47,55 @@ async def test_a_stopped_server_is_seen_at_once_and_what_it_missed_is_made_up_fo
 
 
 async def test_a_restarted_home_assistant_knows_what_is_going_on(house: House) -> None:
-    async with house.watching() as watch:
+    events, name = "event.street_security_event", "tell_of_the_street"
+    async with phone(house.client) as a_phone:
+        async with house.watching() as watch:
+            house.drop("street", scenes.encode(scenes.bus()))
+            before = await watch.fired("street", "detected")
+            await watch.fired("street", "ended")
+            await automate(house.client, name, events=[events], phone=a_phone.device_id, minimum_level="medium")
+            await watch.state(f"automation.{name}", "on")
+        await house.stop_home_assistant()
         house.drop("street", scenes.encode(scenes.bus()))
-        before = await watch.fired("street", "detected")
-        await watch.fired("street", "ended")
-    await house.stop_home_assistant()
-    house.drop("street", scenes.encode(scenes.nobody()))
-    await house.start_home_assistant()
+        missed = await _next_event_that_is_over(house, "street", before["event_id"])
+        await house.start_home_assistant()
 
-    assert (await house.entry())["state"] == "loaded"
-    async with house.watching() as watch:
-        await watch.state("sensor.street_risk_score", "0")
-        restored = watch.states["event.street_security_event"]["attributes"]
-        assert (restored["event_type"], restored["event_id"]) == ("ended", before["event_id"])
-        assert watch.value("sensor.home_security_intelligence_detector") == "YOLOv3-tiny"
+        assert (await house.entry())["state"] == "loaded"
+        async with house.watching() as watch:
+            assert watch.value("sensor.street_risk_score") == "0"
+            assert watch.value("sensor.home_security_intelligence_detector") == "YOLOv3-tiny"
+            pushed = await a_phone.receive()
+            assert pushed["data"]["tag"] == f"hsi_{events}_{missed['id']}"
+            await watch.until(
+                "the end of what was missed", lambda: _last_fired(watch, events) == ("ended", missed["id"])
+            )
 
-        house.drop("street", scenes.encode(scenes.bus()))
-        detected = await watch.fired("street", "detected")
-        assert detected["event_id"] > before["event_id"]
-        await watch.state("sensor.street_risk_score", "38")
+            house.drop("street", scenes.encode(scenes.bus()))
+            pushed = await a_phone.receive()
+            await watch.until("a new event", lambda: _last_fired(watch, events)[0] == "detected")
+            _, event_id = _last_fired(watch, events)
+            assert event_id > missed["id"]
+            assert pushed["data"]["tag"] == f"hsi_{events}_{event_id}"
+            await watch.state("sensor.street_risk_score", "38")
+            assert a_phone.is_silent
+        await house.client.delete(f"/api/config/automation/config/{name}")
+
+
+def _last_fired(watch: Watch, entity_id: str) -> tuple[str, int]:
+    """The type and the event that an event entity fired last."""
+    attributes = watch.states[entity_id]["attributes"]
+    return attributes["event_type"], attributes["event_id"]
+
+
+async def _next_event_that_is_over(house: House, camera: str, after: int) -> Json:
+    """Wait until the server has closed an event that began after another, without asking Home Assistant."""
+    async with house.ask_server() as http, asyncio.timeout(30):
+        while True:
+            async with http.get("/api/events", params={"camera_id": camera}) as answer:
+                newest: Json = (await answer.json())["items"][0]
+            if newest["id"] > after and newest["ended_at"]:
+                return newest
+            await asyncio.sleep(0.2)
 
 
 async def _our_entities(house: House) -> set[str]:

@@ -2,10 +2,11 @@
 """Fixtures of the integration's tests."""
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
-from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN
-from homeassistant.core import HomeAssistant
+from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN, EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers.entity import Entity
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
@@ -20,8 +21,8 @@ from tests.integration.waiting import set_up
 
 
 @pytest.fixture(autouse=True)
-def auto_enable_custom_integrations(enable_custom_integrations: None) -> None:
-    """Let Home Assistant find the integration."""
+def auto_enable_custom_integrations(hass_storage: dict[str, Any], enable_custom_integrations: None) -> None:
+    """Let Home Assistant find the integration; what it stores stays in memory."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +71,20 @@ async def loaded(hass: HomeAssistant, entry: MockConfigEntry) -> MockConfigEntry
     """The config entry, set up."""
     await set_up(hass, entry)
     return entry
+
+
+@pytest.fixture
+def event_types(hass: HomeAssistant) -> list[str]:
+    """The types of all security events of the front door, in order."""
+    types: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        old, new = event.data["old_state"], event.data["new_state"]
+        if event.data["entity_id"] != "event.front_door_security_event" or not new or "event_id" not in new.attributes:
+            return
+        if old is None or (old.state != new.state and "unavailable" not in (old.state, new.state)):
+            types.append(new.attributes["event_type"])
+
+    hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+    return types

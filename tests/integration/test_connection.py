@@ -7,8 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
-from homeassistant.const import EVENT_STATE_CHANGED
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -30,23 +29,6 @@ ALL_ENTITIES = (
     "camera.front_door_latest_picture",
     "sensor.home_security_intelligence_detector",
 )
-
-
-@pytest.fixture
-def event_types(hass: HomeAssistant) -> list[str]:
-    """The types of all security events, in order."""
-    types: list[str] = []
-
-    @callback
-    def note(event: Event[EventStateChangedData]) -> None:
-        old, new = event.data["old_state"], event.data["new_state"]
-        if event.data["entity_id"] != EVENT or not new or "event_id" not in new.attributes:
-            return
-        if old is None or (old.state != new.state and "unavailable" not in (old.state, new.state)):
-            types.append(new.attributes["event_type"])
-
-    hass.bus.async_listen(EVENT_STATE_CHANGED, note)
-    return types
 
 
 async def test_everything_is_unavailable_at_once_and_comes_back(
@@ -137,6 +119,35 @@ async def test_infers_an_escalation_from_a_snapshot(
     state = hass.states.get(EVENT)
     assert state
     assert state.attributes["previous_level"] == "medium"
+
+
+async def test_infers_everything_that_a_snapshot_shows_of_an_event(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, event_types: list[str]
+) -> None:
+    await server.event_happens("event_detected", samples.event())
+    await until_state(hass, SCORE, "35")
+    server.cut()
+    await until_state(hass, SCORE, "unavailable")
+    over = {"ended_at": samples.MORNING, "end_reason": "idle", "risk": {"score": 70, "level": "high"}}
+    server.record("event_ended", event=samples.event() | over, camera=samples.camera(last_event_id=9))
+    server.oldest_replayable = server.sequence
+    await until_state(hass, SCORE, "0")
+    assert event_types == ["detected", "escalated", "ended"]
+
+    server.cut()
+    await until_state(hass, SCORE, "unavailable")
+    server.record("event_ended", event=samples.event(10) | over, camera=samples.camera(last_event_id=10))
+    server.oldest_replayable = server.sequence
+    await until_state(hass, SCORE, "0")
+    assert event_types == ["detected", "escalated", "ended", "detected", "ended"]
+
+    server.cut()
+    await until_state(hass, SCORE, "unavailable")
+    server.record("camera_updated", camera=samples.camera(last_event_id=8))
+    server.events[8] = samples.event(8) | over
+    server.oldest_replayable = server.sequence
+    await until_state(hass, SCORE, "0")
+    assert event_types == ["detected", "escalated", "ended", "detected", "ended"]
 
 
 async def test_a_silent_server_counts_as_gone(

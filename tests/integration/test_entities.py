@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the entities show."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -235,5 +236,6 @@ async def test_events_wait_for_an_entity_that_is_still_being_added(
     await until_state(hass, SCORE, "35")
 
     received: list[EventChanged] = []
-    loaded.runtime_data.async_subscribe_events("front_door", received.append)
+    loaded.runtime_data.teller.async_subscribe("front_door", received.append)
+    await asyncio.sleep(0)
     assert [(change.kind, change.event.id) for change in received] == [(EventKind.DETECTED, 9)]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Setting an entry up, taking it down, and what can be wrong at the start."""
 
+from typing import Any
+
 import pytest
 from aiohttp import web
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
@@ -8,6 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.home_security_intelligence.const import DOMAIN
 from tests.integration import samples
 from tests.integration.fake_server import FakeServer
 from tests.integration.waiting import set_up, value
@@ -112,6 +115,17 @@ async def test_removal_leaves_no_issue(
 
     await hass.config_entries.async_remove(entry.entry_id)
     assert not issue_registry.issues
+
+
+async def test_removal_leaves_nothing_in_the_storage(
+    hass: HomeAssistant, loaded: MockConfigEntry, hass_storage: dict[str, Any]
+) -> None:
+    key = f"{DOMAIN}.{loaded.entry_id}"
+    await hass.config_entries.async_unload(loaded.entry_id)
+    assert hass_storage[key]["data"] == {"last_sequence": 10}
+
+    await hass.config_entries.async_remove(loaded.entry_id)
+    assert key not in hass_storage
 
 
 @pytest.mark.parametrize(
