@@ -5,7 +5,6 @@ import hashlib
 import io
 import threading
 from dataclasses import dataclass
-from functools import partial
 
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
@@ -94,8 +93,7 @@ def _decode(content: bytes, kind: str) -> None:
         if kind == "JPEG":
             _decode_jpeg(content)
         else:
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-                image.load()
+            _decode_with_pillow(content, kind)
     except (MemoryError, RefusedError):
         raise
     except Exception as error:  # decoders raise many kinds for hostile bytes
@@ -106,10 +104,14 @@ def _decode_jpeg(content: bytes) -> None:
     if (scans := content.count(_SCAN)) > MAX_SCANS:
         raise RefusedError(RefusalReason.CORRUPT, f"A JPEG of {scans} scans; a picture has at most {MAX_SCANS}.")
     # Entropy decoding covers every byte; the smallest scale only saves the rest of the work.
-    decode = partial(simplejpeg.decode_jpeg, content, "GRAY", min_height=1, min_width=1, min_factor=8)
     try:
-        decode(strict=True)
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
     except ValueError as error:
         if PADDING not in str(error):
             raise
-        decode(strict=False)
+        _decode_with_pillow(content, "JPEG")  # the warning of filling may hide that the end is missing
+
+
+def _decode_with_pillow(content: bytes, kind: str) -> None:
+    with Image.open(io.BytesIO(content), formats=[kind]) as image:
+        image.load()

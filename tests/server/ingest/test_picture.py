@@ -241,3 +241,13 @@ def test_a_jpeg_of_endless_scans_is_refused_before_it_costs_anything() -> None:
     with pytest.raises(RefusedError, match="scans") as refused:
         examine(progressive[:-2] + last_scan * 4000 + progressive[-2:], TINY_ALLOWED)
     assert refused.value.reason is RefusalReason.CORRUPT
+
+
+def test_a_jpeg_with_filling_that_ends_early_is_refused() -> None:
+    progressive = encoded(noise(), progressive=True)
+    last_scan = progressive.rindex(b"\xff\xda")
+    filled = progressive[:last_scan] + bytes(8) + progressive[last_scan:]
+    assert examine(filled, TINY_ALLOWED).extension == "jpg"
+    cut = progressive[:last_scan] + bytes(8) + progressive[last_scan : last_scan + 30]
+    with pytest.raises(RefusedError, match="truncated"):
+        examine(cut, TINY_ALLOWED)
