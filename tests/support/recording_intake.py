@@ -12,9 +12,10 @@ PATIENCE_SECONDS = 10
 
 @dataclass
 class RecordingIntake:
-    """`failures` are raised first, one at each call, and nothing is taken then."""
+    """Each call raises one of the `failures` while there are any, and each with a `troublesome` picture fails too."""
 
     failures: list[Exception] = field(default_factory=list)
+    troublesome: set[str] = field(default_factory=set)
     taken: list[Outcome] = field(default_factory=list)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -24,6 +25,8 @@ class RecordingIntake:
         if self.failures:
             self.failed.set()
             raise self.failures.pop(0)
+        if any(isinstance(item, AdmittedFile) and item.file.path in self.troublesome for item in outcomes):
+            raise ValueError("troublesome")
         async with self._changed:
             self.taken += outcomes
             self._changed.notify_all()
