@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,13 +21,14 @@ from inference_server.api.mdns import SERVICE_TYPE, MdnsService, reachable_addre
 
 LOOPBACK = "127.0.0.1"
 ADVERTISEMENT = Advertisement(
-    server_id="9f2c" * 8,
+    server_id=uuid.uuid4().hex,  # another run on this machine shows its own
     name="Home Security Intelligence",
     version="0.1.0",
     schema_version=1,
     host=LOOPBACK,
     port=8123,
 )
+SHORT_ID = ADVERTISEMENT.server_id[:12]
 WAIT = 15
 
 
@@ -42,13 +44,14 @@ async def test_the_service_is_found_and_withdrawn(network: AsyncZeroconf, is_app
     events: asyncio.Queue[tuple[ServiceStateChange, str]] = asyncio.Queue()
 
     def on_change(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        events.put_nowait((state_change, name))
+        if SHORT_ID in name:
+            events.put_nowait((state_change, name))
 
     browser = AsyncServiceBrowser(network.zeroconf, SERVICE_TYPE, handlers=[on_change])
     service = MdnsService(ADVERTISEMENT, homeassistant_app=is_app)
     await service.start()
     change, name = await asyncio.wait_for(events.get(), WAIT)
-    assert (change, name) == (ServiceStateChange.Added, f"Home Security Intelligence 9f2c9f2c9f2c.{SERVICE_TYPE}")
+    assert (change, name) == (ServiceStateChange.Added, f"Home Security Intelligence {SHORT_ID}.{SERVICE_TYPE}")
     found = await network.async_get_service_info(SERVICE_TYPE, name)
     assert found is not None
     assert (found.parsed_addresses(), found.port) == ([LOOPBACK], 8123)
@@ -72,7 +75,7 @@ async def test_the_service_is_found_and_withdrawn(network: AsyncZeroconf, is_app
 async def test_a_long_name_with_dots_is_shown_shortened(network: AsyncZeroconf) -> None:
     service = MdnsService(replace(ADVERTISEMENT, name="Zuhause v. " + "ü" * 60), homeassistant_app=False)
     await service.start()
-    name = f"Zuhause v  {'ü' * 19} 9f2c9f2c9f2c.{SERVICE_TYPE}"
+    name = f"Zuhause v  {'ü' * 19} {SHORT_ID}.{SERVICE_TYPE}"
     assert await network.async_get_service_info(SERVICE_TYPE, name) is not None
     await service.stop()
 
