@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from scripts.development.demo_cameras import SCENES
 from scripts.development.home_assistant import HomeAssistant
 from scripts.development.process import free_port, port_is_free
 from scripts.development.repository import REPOSITORY
+from scripts.development.samples import BUS, sample_path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -48,6 +52,21 @@ class Demo:
         self.process.send_signal(signal.SIGINT)
         rest, _ = self.process.communicate(timeout=STOP_SECONDS)
         return rest
+
+    def token(self) -> str:
+        """Return the token that the server made at its first start."""
+        return (self.data / "server" / "token").read_text().strip()
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Ask the server for its events, until it has one."""
+        address = f"http://127.0.0.1:{self.server_port}/api/events"
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {self.token()}"}) as http:
+            async with asyncio.timeout(30):
+                while True:
+                    async with http.get(address) as answer:
+                        if items := (await answer.json())["items"]:
+                            return list(items)
+                    await asyncio.sleep(0.2)
 
     def is_gone(self) -> bool:
         """Whether neither the server nor Home Assistant listens any more."""
@@ -102,3 +121,22 @@ def test_the_demo_stops_also_when_nobody_reads_its_output_any_more(tmp_path: Pat
         demo.process.send_signal(signal.SIGINT)
         assert demo.process.wait(STOP_SECONDS) == 0
         assert demo.is_gone()
+
+
+def test_pictures_of_one_s_own_are_judged_once_without_home_assistant(tmp_path: Path) -> None:
+    camera = tmp_path / "pictures" / "Back yard"
+    camera.mkdir(parents=True)
+    shutil.copy(sample_path(BUS), camera)
+    flags = ("--no-ha", "--pictures", str(camera.parent))
+    cameras, tokens = [], []
+    for more in ((), (), ("--reset",)):
+        with _develop(tmp_path / "demo", *flags, *more) as demo:
+            demo.wait_until_ready()
+            assert port_is_free(demo.port)
+            [event] = asyncio.run(demo.events())
+            cameras.append(event["camera_id"])
+            tokens.append(demo.token())
+            demo.stop()
+    assert cameras == ["back_yard"] * 3
+    assert tokens[0] == tokens[1] != tokens[2]
+    assert list(camera.iterdir()) == [camera / "bus.jpg"]

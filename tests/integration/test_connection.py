@@ -31,6 +31,11 @@ ALL_ENTITIES = (
 )
 
 
+async def _lose(hass: HomeAssistant, server: FakeServer) -> None:
+    server.cut()
+    await until_state(hass, SCORE, "unavailable")
+
+
 async def test_everything_is_unavailable_at_once_and_comes_back(
     hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -59,8 +64,7 @@ async def test_comes_back_after_being_hung_up_on(
 async def test_misses_nothing_while_away(
     hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, event_types: list[str]
 ) -> None:
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     first, risen = samples.event(), samples.event(risk={"score": 70, "level": "high"})
     server.record("event_detected", event=first, camera=samples.busy_camera(first))
     server.record("event_escalated", event=risen, camera=samples.busy_camera(risen), previous_level="medium")
@@ -78,8 +82,7 @@ async def test_infers_from_a_snapshot_what_it_missed(
     await until_state(hass, SCORE, "35")
     assert event_types == ["detected"]
 
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     ended = event | {"ended_at": samples.MORNING, "end_reason": "idle"}
     following = samples.event(10, risk={"score": 90, "level": "critical"})
     server.record("event_ended", event=ended, camera=samples.camera(last_event_id=9))
@@ -88,16 +91,14 @@ async def test_infers_from_a_snapshot_what_it_missed(
     await until_state(hass, SCORE, "90")
     assert event_types == ["detected", "detected"]
 
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     ended = following | {"ended_at": samples.MORNING, "end_reason": "idle"}
     server.record("event_ended", event=ended, camera=samples.camera(last_event_id=10))
     server.oldest_replayable = server.sequence
     await until_state(hass, SCORE, "0")
     assert event_types == ["detected", "detected", "ended"]
 
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     server.oldest_replayable = server.sequence + 1
     await until_state(hass, SCORE, "0")
     assert event_types == ["detected", "detected", "ended"]
@@ -108,8 +109,7 @@ async def test_infers_an_escalation_from_a_snapshot(
 ) -> None:
     await server.event_happens("event_detected", samples.event())
     await until_state(hass, SCORE, "35")
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     risen = samples.event(risk={"score": 70, "level": "high"})
     server.record("event_escalated", event=risen, camera=samples.busy_camera(risen), previous_level="medium")
     server.oldest_replayable = server.sequence
@@ -126,23 +126,20 @@ async def test_infers_everything_that_a_snapshot_shows_of_an_event(
 ) -> None:
     await server.event_happens("event_detected", samples.event())
     await until_state(hass, SCORE, "35")
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     over = {"ended_at": samples.MORNING, "end_reason": "idle", "risk": {"score": 70, "level": "high"}}
     server.record("event_ended", event=samples.event() | over, camera=samples.camera(last_event_id=9))
     server.oldest_replayable = server.sequence
     await until_state(hass, SCORE, "0")
     assert event_types == ["detected", "escalated", "ended"]
 
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     server.record("event_ended", event=samples.event(10) | over, camera=samples.camera(last_event_id=10))
     server.oldest_replayable = server.sequence
     await until_state(hass, SCORE, "0")
     assert event_types == ["detected", "escalated", "ended", "detected", "ended"]
 
-    server.cut()
-    await until_state(hass, SCORE, "unavailable")
+    await _lose(hass, server)
     server.record("camera_updated", camera=samples.camera(last_event_id=8))
     server.events[8] = samples.event(8) | over
     server.oldest_replayable = server.sequence
@@ -268,8 +265,7 @@ async def test_a_lasting_connection_is_tried_again_at_once(
     monkeypatch.setattr(coordinator, "STABLE_AFTER", 0)
     monkeypatch.setattr(coordinator, "reconnect_delays", only_at_once)
     for _ in range(2):
-        server.cut()
-        await until_state(hass, SCORE, "unavailable")
+        await _lose(hass, server)
         await until_state(hass, SCORE, "0")
     assert started == [True, True]
 

@@ -3,6 +3,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -33,3 +34,16 @@ async def connect(a_home: Home, aiohttp_client: Callable[..., Awaitable[Client]]
         return await aiohttp_client(create_application(a_home.context(limits)), headers=headers)
 
     return start
+
+
+async def all_items(client: Client, path: str, limit: int) -> list[dict[str, Any]]:
+    """Return the items of every page."""
+    items: list[dict[str, Any]] = []
+    query = {"limit": str(limit)}
+    while True:
+        page = await (await client.get(path, params=query)).json()
+        assert len(page["items"]) <= limit
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        query["cursor"] = page["next_cursor"]

@@ -2,7 +2,7 @@
 """Refused files over REST."""
 
 from inference_server.storage.tokens import Scope
-from tests.server.api.conftest import Connect
+from tests.server.api.conftest import Connect, all_items
 from tests.support.home import Home
 
 
@@ -21,16 +21,8 @@ async def test_refusals_tell_their_reason_page_by_page(a_home: Home, connect: Co
     }
     assert page["next_cursor"] is None
     paths = [item["path"] for item in page["items"]]
-    seen = []
-    query = {"limit": "2"}
-    while True:
-        page = await (await client.get("/api/refusals", params=query)).json()
-        seen += [item["path"] for item in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        query["cursor"] = page["next_cursor"]
-    assert seen == paths
-    assert len(seen) == 6
+    assert [item["path"] for item in await all_items(client, "/api/refusals", limit=2)] == paths
+    assert len(paths) == 6
 
 
 async def test_a_file_that_is_refused_again_is_the_newest(a_home: Home, connect: Connect) -> None:
@@ -38,11 +30,5 @@ async def test_a_file_that_is_refused_again_is_the_newest(a_home: Home, connect:
         await a_home.refuse(f"front_door/{number}.jpg")
         a_home.clock.move(minutes=1)
     client = await connect(Scope.READ)
-    seen, query = [], {"limit": "1"}
-    while True:
-        page = await (await client.get("/api/refusals", params=query)).json()
-        seen += [item["path"] for item in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        query["cursor"] = page["next_cursor"]
+    seen = [item["path"] for item in await all_items(client, "/api/refusals", limit=1)]
     assert seen == ["front_door/0.jpg", "front_door/2.jpg", "front_door/1.jpg"]
