@@ -41,20 +41,16 @@ class ModelInput:
 class OnnxDetector:
     """Runs an ONNX model with one of the two outputs that `postprocess` reads. Safe to use from several threads."""
 
-    def __init__(
-        self, path: Path, settings: DetectorSettings, *, name: str | None = None, providers: Sequence[str] = (CPU,)
-    ) -> None:
+    def __init__(self, path: Path, settings: DetectorSettings, *, name: str | None = None) -> None:
         """Load and validate a model, and run it once so that the first picture is not the slow one.
 
-        `providers` are ONNX Runtime's execution providers in order of preference; one that cannot be had is passed
-        over, which `provider_problem` tells. Raises DetectorUnusable for a file that cannot serve.
+        Raises DetectorUnusable for a file that cannot serve.
         """
         self._settings = settings
-        self._wanted_provider = providers[0]
         self._name = name or path.stem
         threads = settings.threads or _cores()
         self._parallel = min(PARALLEL, threads)
-        self._session = _open_session(path, math.ceil(threads / self._parallel), providers)
+        self._session = _open_session(path, math.ceil(threads / self._parallel))
         metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         try:
             self._input = _read_input(self._session, metadata)
@@ -72,13 +68,6 @@ class OnnxDetector:
     def provider(self) -> str:
         """ONNX Runtime's name of what the model runs on."""
         return str(self._session.get_providers()[0])
-
-    @property
-    def provider_problem(self) -> str | None:
-        """Why the model does not run on the provider that was asked for first; None when it does."""
-        if self.provider == self._wanted_provider:
-            return None
-        return f"{self._wanted_provider} was asked for and is not available; {self.provider} is used"
 
     @property
     def input_size(self) -> int:
@@ -124,7 +113,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
+def _open_session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -132,9 +121,8 @@ def _open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
     options.enable_cpu_mem_arena = False
     # Spinning threads would take the cores that the language model beside it needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = [provider for provider in providers if provider in onnxruntime.get_available_providers()]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([*available, CPU])))
+        return onnxruntime.InferenceSession(path, options, providers=[CPU])
     except Exception as error:  # ONNX Runtime's errors have no public base class
         found = f"{path.stat().st_size} bytes that ONNX Runtime refuses" if path.is_file() else "no such file"
         raise DetectorUnusable(f"{path.name}: an ONNX model was expected; found {found} ({error})") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The weights that are known by name: role, licence, size, digest, sources and how they become ONNX.
+"""The weights that are known by name: licence, size, digest, sources and how they become ONNX.
 
 The digest of `yolo26n.pt` is not published by its maker in a form that can be pinned; it is the one that many
 unrelated public projects recorded for the asset of release v8.4.0. A file that differs is refused, whoever sent it.
@@ -7,12 +7,6 @@ unrelated public projects recorded for the asset of release v8.4.0. A file that 
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-
-class Role(StrEnum):
-    """What a model is for."""
-
-    DETECTOR = "detector"
 
 
 class Conversion(StrEnum):
@@ -61,24 +55,17 @@ class ModelEntry:
 
     id: str
     name: str
-    role: Role
     licence: str
-    licence_url: str
-    commercial_use: bool
     weights: Weights
     conversion: Conversion
     input_size: int
-    output: str
 
 
 CATALOGUE: tuple[ModelEntry, ...] = (
     ModelEntry(
         id="yolo26n",
         name="YOLO26n",
-        role=Role.DETECTOR,
         licence="AGPL-3.0",
-        licence_url="https://github.com/ultralytics/ultralytics/blob/main/LICENSE",
-        commercial_use=True,
         weights=Weights(
             file_name="yolo26n.pt",
             size=5_544_453,
@@ -87,7 +74,6 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         ),
         conversion=Conversion.ULTRALYTICS,
         input_size=640,
-        output="[N, 300, 6]",
     ),
     # Of 416, 512 and 608 pixels (17, 25 and 35 ms on two cores) 416 and 512 see three people and the bus of the sample
     # street scene at the default confidence. Of the people in 40 frames of a surveillance clip on which other sizes
@@ -95,10 +81,7 @@ CATALOGUE: tuple[ModelEntry, ...] = (
     ModelEntry(
         id="yolov3-tiny",
         name="YOLOv3-tiny",
-        role=Role.DETECTOR,
         licence="Public domain",
-        licence_url="https://github.com/pjreddie/darknet/blob/master/LICENSE",
-        commercial_use=True,
         weights=Weights(
             file_name="yolov3-tiny.weights",
             size=35_434_956,
@@ -110,6 +93,5 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         ),
         conversion=Conversion.YOLOV3_TINY,
         input_size=512,
-        output="[N, 84, M]",
     ),
 )

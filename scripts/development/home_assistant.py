@@ -56,11 +56,6 @@ class HomeAssistant:
             await self.process.until(is_running, timeout=180)
             yield client
 
-    async def long_lived_token(self, name: str = "development") -> str:
-        """A token that outlives this run."""
-        async with self.client() as client:
-            return str(await client.call("auth/long_lived_access_token", client_name=name, lifespan=3650))
-
     async def stop(self) -> None:
         """Stop the process cleanly."""
         await self.process.stop()

@@ -78,26 +78,6 @@ class HomeAssistantClient:
                     return state
         raise HomeAssistantError(f"The connection ended before {entity_id} changed")
 
-    async def call_action(
-        self,
-        domain: str,
-        action: str,
-        data: Object | None = None,
-        target: Object | None = None,
-        *,
-        response: bool = False,
-    ) -> Any:
-        """Perform an action and wait for it; the response when one is asked for."""
-        result = await self.call(
-            "call_service",
-            domain=domain,
-            service=action,
-            service_data=data or {},
-            target=target or {},
-            return_response=response,
-        )
-        return result.get("response")
-
     async def start_config_flow(self, handler: str) -> Object:
         """Open the form that adds an integration."""
         flow: Object = await self.post("/api/config/config_entries/flow", {"handler": handler})

@@ -61,16 +61,6 @@ def test_thresholds_come_from_the_settings(tmp_path: Path) -> None:
     assert found.label is Label.PERSON
 
 
-def test_a_provider_that_is_not_there_is_told(tmp_path: Path) -> None:
-    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW))
-    detector = OnnxDetector(path, SETTINGS, providers=("NoSuchExecutionProvider", CPU))
-    assert detector.provider == CPU
-    assert detector.provider_problem == (
-        "NoSuchExecutionProvider was asked for and is not available; CPUExecutionProvider is used"
-    )
-    assert OnnxDetector(path, SETTINGS).provider_problem is None
-
-
 @pytest.mark.parametrize(
     ("shape", "kind", "found"),
     [

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from inference_server.storage.data_folder import DataFolder, DataFolderError
 from inference_server.storage.media import MediaFolder
 from tests.support.privileges import public_folder, unprivileged
 
-AT = datetime(2026, 11, 23, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
 CONTENT = b"a picture" * 200
 
 HOLD_THE_LOCK = """
