@@ -73,7 +73,31 @@ cameras = Table(
     Column("last_frame_id", Key),
     Column("last_event_id", Key),
     Column("removed_at", UtcDateTime),
+    Column("time_zone", String(64)),
+    Column("ignore_patterns", JSON, nullable=False, server_default="[]"),
+    Column("masks", JSON, nullable=False, server_default="[]"),
+    Column("clock_offset_seconds", Float),
 )
+
+clips = Table(
+    "clips",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("media_path", Text, nullable=False),
+    Column("captured_at", UtcDateTime, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("duration_seconds", Float, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("pruned_at", UtcDateTime),
+    UniqueConstraint("camera_id", "content_hash"),
+    Index(None, "camera_id", "captured_at"),
+    sqlite_autoincrement=True,
+)
+"""Videos that were admitted; the pictures sampled from one are frames. A pruned one has lost its file."""
 
 frames = Table(
     "frames",
@@ -86,10 +110,17 @@ frames = Table(
     Column("arrived_at", UtcDateTime, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
+    Column("source", String(16), nullable=False, server_default="folder"),
+    Column("time_source", String(16), nullable=False, server_default="arrival"),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("clip_id", ForeignKey("clips.id"), index=True),
+    Column("clip_offset_seconds", Float),
+    Column("pruned_at", UtcDateTime),
     UniqueConstraint("camera_id", "content_hash"),
     Index(None, "camera_id", "captured_at"),
     sqlite_autoincrement=True,
 )
+"""Admitted pictures. A pruned one has lost its file; `clip_offset_seconds` is its place in its clip."""
 
 arrivals = Table(
     "arrivals",
@@ -100,13 +131,25 @@ arrivals = Table(
     Column("modified_ns", BigInteger, nullable=False),
     Column("arrived_at", UtcDateTime, nullable=False),
     Column("camera_id", String(64)),
-    Column("frame_id", ForeignKey("frames.id")),
+    Column("frame_id", ForeignKey("frames.id"), index=True),
+    Column("clip_id", ForeignKey("clips.id"), index=True),
     Column("refusal_reason", String(32)),
     Column("refusal_detail", Text),
     Index(None, "refusal_reason", "arrived_at"),
     sqlite_autoincrement=True,
 )
-"""Files found below the watch root and what became of them: a frame or a refusal."""
+"""Files that were found and what became of them: a frame, a clip, a refusal, or nothing (left alone, or pruned since).
+
+The path is relative to the watch root, and absolute for a file of another root.
+"""
+
+watch_roots = Table(
+    "watch_roots",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+)
+"""Roots that were seen before. What lay in one at its first sight is imported or left alone, as the owner chose."""
 
 events = Table(
     "events",
@@ -123,6 +166,7 @@ events = Table(
     Column("tracks", JSON, nullable=False),
     Column("score", Integer, nullable=False),
     Column("assessment_id", Key),
+    Column("deleted_at", UtcDateTime, index=True),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
     Index(
@@ -176,9 +220,15 @@ messages = Table(
     Column("enqueued_at", UtcDateTime, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("leased_until", UtcDateTime),
+    Column("leased_by", String(64), index=True),
     Column("last_error", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("turn", BigInteger, nullable=False, server_default="0"),
+    Column("sent_at", UtcDateTime),
     UniqueConstraint("stage", "subject_id"),
     Index(None, "stage", "available_at"),
+    Index(None, "stage", "priority", "turn", "id"),
+    Index(None, "stage", "camera_id", "turn"),
     sqlite_autoincrement=True,
 )
 
@@ -193,16 +243,49 @@ dead_letters = Table(
     Column("attempts", Integer, nullable=False),
     Column("enqueued_at", UtcDateTime, nullable=False),
     Column("died_at", UtcDateTime, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("service", String(32)),
+    Column("trace", Text),
+    Column("replays", Integer, nullable=False, server_default="0"),
     UniqueConstraint("stage", "subject_id"),
 )
+"""Messages that failed for good. `service` names the model service that was to blame, if one was."""
 
 announcements = Table(
     "announcements",
     metadata,
-    Column("sequence", Key, primary_key=True),
+    Column("sequence", Key, primary_key=True, autoincrement=False),
     Column("body", JSON, nullable=False),
-    sqlite_autoincrement=True,
 )
+
+announcement_sequence = Table(
+    "announcement_sequence",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+)
+"""One row: the last number given out. Its lock orders the commits of all processes as their numbers are ordered."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("detector", String(16), nullable=False),
+)
+"""The processes that work on this database, with the state of each one's detector."""
+
+ftp_accounts = Table(
+    "ftp_accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""One account per camera; the folder is the camera's own."""
 
 tokens = Table(
     "tokens",

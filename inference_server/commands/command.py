@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the commands share."""
+
+import argparse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from inference_server.settings import Settings
+from inference_server.storage.data_folder import DataFolder
+from inference_server.storage.database import Database
+
+type Command = Callable[[argparse.Namespace, Settings], Awaitable[int]]
+"""Does the work and returns the exit status: 0, or 1 for a failure that was explained."""
+
+
+class Commands(Protocol):
+    """Where a module adds its commands."""
+
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own name
+        """Add a command and return its parser."""
+        ...
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """Give the database that the settings mean. Raises DataFolderError, DatabaseUnusableError."""
+    folder = DataFolder(settings.data_dir)
+    folder.prepare()
+    database = Database(folder.database)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
