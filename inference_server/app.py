@@ -111,6 +111,7 @@ class Server:
             *((stage.name.value, self._runner(stage)) for stage in stages for _ in range(stage.lanes)),
             ("status", self._status_watch().run),
             ("announcements", self._prune),
+            ("broker", self.broker.run),
         ]
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
@@ -121,7 +122,7 @@ class Server:
         return FolderWatch(
             settings.watch_folder,
             admission=Admission(settings.watch_folder, self.media, settings.ingest, self.clock),
-            intake=FrameIntake(self.database, self.broker, self.announced, self.clock, judging=self.judging),
+            intake=FrameIntake(self.broker, self.announced, self.clock, judging=self.judging),
             database=self.database,
             health=self.health,
             rescan_seconds=settings.ingest.rescan_seconds,
@@ -149,7 +150,6 @@ class Server:
             threads=threads,
         )
         gather = GatherStage(
-            self.database,
             self.broker,
             self.announced,
             self.clock,
@@ -158,7 +158,7 @@ class Server:
             risk=settings.risk,
             zone=settings.zone,
         )
-        close = CloseStage(self.database, self.broker, self.announced, self.clock, judging=self.judging, rules=rules)
+        close = CloseStage(self.broker, self.announced, self.clock, judging=self.judging, rules=rules)
         return detect, gather, close
 
     async def _load_detector(self) -> None:

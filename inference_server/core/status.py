@@ -32,7 +32,8 @@ class DetectorStatus:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """Messages that wait for a stage, and messages that failed for good."""
+    """Messages that wait for a stage, those of live pictures among them, and messages that failed for good."""
 
     depth: int
     dead_letters: int
+    live: int = 0

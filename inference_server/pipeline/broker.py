@@ -2,92 +2,83 @@
 """The broker's contract: messages wait durably for a stage and are delivered at least once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.status import QueueStatus
 
 
-class StageName(StrEnum):
-    """The stages, in the order in which a picture passes them."""
-
-    DETECT = "detect"
-    """Subject: a frame. Finds its objects."""
-    GATHER = "gather"
-    """Subject: a frame. Makes it part of its camera's event and judges that."""
-    CLOSE = "close"
-    """Subject: an event. Ends it when its time is up."""
+class BrokerDownError(OSError):
+    """The messages cannot be delivered now: wait, and try again. None is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a stage is to do: its subject is the id of a frame or an event. One stage does one subject once."""
+class Transaction(Protocol):
+    """A stage's results, its next messages and the end of its own ones, committed together or not at all."""
 
-    stage: StageName
-    subject_id: int
-    camera_id: str
-    available_at: datetime
+    @property
+    def connection(self) -> AsyncConnection:
+        """Where the results are written."""
+        ...
 
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Work that was claimed. `attempts` counts this delivery too."""
-
-    id: int
-    work: Work
-    attempts: int
-    enqueued_at: datetime
-
-
-class Broker(Protocol):
-    """Holds messages between stages.
-
-    Whatever takes a connection happens in the caller's transaction: a stage's results, its next messages and the end
-    of its own message are committed together, so that the effect of a message happens once.
-    """
-
-    async def publish(self, connection: AsyncConnection, work: Sequence[Work]) -> None:
+    async def publish(self, work: Sequence[Work]) -> None:
         """Add messages; work that waits already gets the new time instead of a second message."""
         ...
 
-    async def complete(self, connection: AsyncConnection, messages: Sequence[Message]) -> None:
-        """Remove messages whose work is done."""
+    async def complete(self, messages: Sequence[Message]) -> None:
+        """End messages whose work is done. Raises MessageTakenError if another worker has taken one over."""
+        ...
+
+
+class Broker(Protocol):
+    """Holds messages between stages. Delivery is at least once; `Transaction.complete` makes the effect happen once."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Give a transaction; after its commit, whoever waits for what it published is woken."""
         ...
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
-        """Take available messages, oldest first; they come back if they are not completed within the lease."""
-        ...
-
-    async def release(self, messages: Sequence[Message]) -> None:
-        """Give messages back that were not worked on, as if they had not been delivered."""
-        ...
-
-    async def retry(self, message: Message, error: str, delay: timedelta) -> None:
-        """Give a message back, to be delivered again after a delay."""
-        ...
-
-    async def bury(self, message: Message, reason: str) -> None:
-        """Make a message a dead letter."""
-        ...
-
-    async def recover(self) -> int:
-        """Take back what a crashed process had claimed. Return how many messages that were."""
+        """Take available messages, the most urgent first and the cameras in rotation. They come back if they are not
+        completed before their lease ends, which `run` prolongs as long as this process lives."""
         ...
 
     async def wait(self, stage: StageName) -> None:
         """Return when a message of the stage may be available."""
         ...
 
-    def notify(self) -> None:
-        """Wake whoever waits: call it after the commit of a transaction that published."""
+    async def release(self, messages: Sequence[Message]) -> None:
+        """Give messages back that were not worked on, as if they had not been delivered."""
+        ...
+
+    async def forget(self, messages: Sequence[Message]) -> None:
+        """Note that messages turned out to be done, or another worker's."""
+        ...
+
+    async def retry(self, message: Message, error: str, delay: timedelta) -> None:
+        """Give a message back, to be delivered again after a delay."""
+        ...
+
+    async def bury(self, message: Message, failure: Failure) -> None:
+        """Make a message a dead letter."""
+        ...
+
+    async def replay(self, letter_ids: Sequence[int]) -> int:
+        """Send dead letters back to their stages. Return how many there were."""
+        ...
+
+    async def recover(self) -> int:
+        """Take back what this worker has claimed: at its start, after a crash, and at its end. Return how many."""
+        ...
+
+    async def run(self) -> None:
+        """Keep this worker's leases, and do what else has to be done now and then, until cancelled."""
         ...
 
     async def frames_wait(self, connection: AsyncConnection, camera_id: str) -> bool:
-        """Return whether frames of a camera wait for a stage or are in one."""
+        """Return whether live frames of a camera wait for a stage or are in one."""
         ...
 
     async def status(self) -> QueueStatus:

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.clock import Clock
+from inference_server.core.message import Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.pipeline.batch import BatchRules
-from inference_server.pipeline.broker import Broker, Message, StageName, Work
+from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
 from inference_server.storage import announcements, cameras, events
-from inference_server.storage.database import Database
 
 LOOK_AGAIN = timedelta(seconds=1)
 """While frames of the camera wait to be judged, they decide themselves whether the event goes on."""
@@ -28,7 +28,6 @@ class CloseStage:
 
     def __init__(
         self,
-        database: Database,
         broker: Broker,
         announced: Signal,
         clock: Clock,
@@ -37,7 +36,6 @@ class CloseStage:
         rules: BatchRules,
     ) -> None:
         """Take the parts; `announced` is notified when something was announced."""
-        self._database = database
         self._broker = broker
         self._announced = announced
         self._clock = clock
@@ -49,17 +47,19 @@ class CloseStage:
 
     async def consume(self, messages: Sequence[Message]) -> None:
         """End the events whose time is up; set the timers of the others anew."""
-        async with self._database.writing() as connection:
+        told: list[Announcement] = []
+        async with self._broker.transaction() as transaction:
+            await cameras.lock(transaction.connection, [message.work.camera_id for message in messages])
             for message in messages:
-                again = await self._close(connection, message.work)
+                again = await self._close(transaction.connection, message.work, told)
                 if again is None:
-                    await self._broker.complete(connection, [message])
+                    await transaction.complete([message])
                 else:
-                    await self._broker.publish(connection, [again])
-        self._broker.notify()
+                    await transaction.publish([again])
+            await announcements.add(transaction.connection, told)
         self._announced.notify()
 
-    async def _close(self, connection: AsyncConnection, work: Work) -> Work | None:
+    async def _close(self, connection: AsyncConnection, work: Work, told: list[Announcement]) -> Work | None:
         event = await events.get(connection, work.subject_id)
         if event is None or not event.is_open:
             return None
@@ -71,6 +71,5 @@ class CloseStage:
             return Work(StageName.CLOSE, event.id, event.camera_id, now + LOOK_AGAIN)
         ended = await events.end(connection, event, end.at, end.reason)
         if (state := await cameras.state(connection, event.camera_id, judged=self._judging.status.judges)) is not None:
-            told = Announcement(AnnouncementKind.EVENT_ENDED, event.camera_id, now, state, ended)
-            await announcements.add(connection, [told])
+            told.append(Announcement(AnnouncementKind.EVENT_ENDED, event.camera_id, now, state, ended))
         return None

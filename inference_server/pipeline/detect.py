@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
+from inference_server.core.message import Message, StageName, Work
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
-from inference_server.pipeline.broker import Broker, Message, StageName, Work
+from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
 from inference_server.storage import frames
@@ -70,12 +71,14 @@ class DetectStage:
         )
         found = {frame_id: detections for share in shares for frame_id, detections in share.items()}
         now = self._clock.now()
-        following = [Work(StageName.GATHER, frame.id, frame.camera_id, now) for frame in wanted]
-        async with self._database.writing() as connection:
-            await frames.add_detections(connection, found)
-            await self._broker.publish(connection, following)
-            await self._broker.complete(connection, messages)
-        self._broker.notify()
+        following = [
+            Work(StageName.GATHER, frame.id, frame.camera_id, now, message.work.priority)
+            for frame, message in zip(wanted, messages, strict=True)
+        ]
+        async with self._broker.transaction() as transaction:
+            await transaction.complete(messages)
+            await frames.add_detections(transaction.connection, found)
+            await transaction.publish(following)
 
     def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]

@@ -15,10 +15,11 @@ from inference_server.core.clock import Clock
 from inference_server.core.detection import Sighting, Track
 from inference_server.core.event import Event
 from inference_server.core.frame import Frame
+from inference_server.core.message import Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.detection.tracking import link_tracks
 from inference_server.pipeline.batch import BatchRules, Segment, not_before
-from inference_server.pipeline.broker import Broker, Message, StageName, Work
+from inference_server.pipeline.broker import Broker, Transaction
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
 from inference_server.risk.evidence import Evidence, is_night
@@ -26,7 +27,6 @@ from inference_server.risk.rules import assess
 from inference_server.settings import RiskSettings
 from inference_server.storage import announcements, cameras, events, frames
 from inference_server.storage.cameras import CameraRow
-from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
 
 
@@ -48,7 +48,6 @@ class GatherStage:
 
     def __init__(
         self,
-        database: Database,
         broker: Broker,
         announced: Signal,
         clock: Clock,
@@ -59,7 +58,6 @@ class GatherStage:
         zone: ZoneInfo,
     ) -> None:
         """Take the parts; `announced` is notified when something was announced."""
-        self._database = database
         self._broker = broker
         self._announced = announced
         self._clock = clock
@@ -73,7 +71,10 @@ class GatherStage:
 
     async def consume(self, messages: Sequence[Message]) -> None:
         """Make the frames part of their cameras' stories, all in one transaction."""
-        async with self._database.writing() as connection:
+        async with self._broker.transaction() as transaction:
+            connection = transaction.connection
+            await cameras.lock(connection, [message.work.camera_id for message in messages])
+            await transaction.complete(messages)
             found = await frames.get_many(connection, [message.work.subject_id for message in messages])
             arrived = [_found(found, message) for message in messages]
             sightings = await frames.sightings(connection, arrived)
@@ -84,17 +85,16 @@ class GatherStage:
             told: list[Announcement] = []
             for camera_id, group in of_cameras.items():
                 seen = [sighting for frame in group if (sighting := sightings[frame.id]).detections]
-                happenings = await self._join(connection, camera_id, open_events.get(camera_id), seen)
+                happenings = await self._join(transaction, camera_id, open_events.get(camera_id), seen)
                 if camera_id in rows:
                     told += await self._tell(connection, rows[camera_id], group, happenings)
             await announcements.add(connection, told)
-            await self._broker.complete(connection, messages)
-        self._broker.notify()
         self._announced.notify()
 
     async def _join(
-        self, connection: AsyncConnection, camera_id: str, event: Event | None, seen: Sequence[Sighting]
+        self, transaction: Transaction, camera_id: str, event: Event | None, seen: Sequence[Sighting]
     ) -> list[_Happening]:
+        connection = transaction.connection
         happenings: list[_Happening] = []
         ended_before = await events.last_end(connection, camera_id) if seen and event is None else None
         for segment in self._rules.split(event, seen, ended_before):
@@ -107,7 +107,7 @@ class GatherStage:
                 happenings.append(_Happening(AnnouncementKind.EVENT_ENDED, event))
             elif event is not None:
                 closes_at = self._rules.end(event.started_at, event.last_detection_at).at
-                await self._broker.publish(connection, [Work(StageName.CLOSE, event.id, camera_id, closes_at)])
+                await transaction.publish([Work(StageName.CLOSE, event.id, camera_id, closes_at)])
         return happenings
 
     async def _write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:

@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.camera import Camera, camera_name
 from inference_server.core.clock import Clock
+from inference_server.core.message import StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.ingest.admission import AdmittedFile, Outcome, RefusedFile
-from inference_server.pipeline.broker import Broker, StageName, Work
+from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
 from inference_server.storage import announcements, arrivals, cameras, frames
 from inference_server.storage.arrivals import Arrival
-from inference_server.storage.database import Database
 from inference_server.storage.frames import NewFrame
 
 _LOGGER = logging.getLogger(__name__)
@@ -24,11 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 class FrameIntake:
     """Implements admission's Intake: one transaction records the outcomes and enqueues the new frames."""
 
-    def __init__(
-        self, database: Database, broker: Broker, announced: Signal, clock: Clock, *, judging: Judging
-    ) -> None:
+    def __init__(self, broker: Broker, announced: Signal, clock: Clock, *, judging: Judging) -> None:
         """Take the parts; `announced` is notified when something was announced."""
-        self._database = database
         self._broker = broker
         self._announced = announced
         self._clock = clock
@@ -38,12 +35,13 @@ class FrameIntake:
         """Record the outcomes and start the work on new frames, all together or, on an exception, not at all."""
         admitted = [outcome for outcome in outcomes if isinstance(outcome, AdmittedFile)]
         refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)]
-        async with self._database.writing() as connection:
+        async with self._broker.transaction() as transaction:
+            connection = transaction.connection
             added = await self._add_cameras(connection, admitted)
             new = await frames.add(connection, [_new_frame(item) for item in admitted])
             now = self._clock.now()
             work = [Work(StageName.DETECT, frame_id, camera_id, now) for (camera_id, _), frame_id in new.items()]
-            await self._broker.publish(connection, work)
+            await transaction.publish(work)
             await arrivals.record(
                 connection,
                 [await _arrival(connection, item, new) for item in admitted] + [_refusal(item) for item in refused],
@@ -51,7 +49,6 @@ class FrameIntake:
             await announcements.add(connection, added)
         for item in refused:
             _LOGGER.warning("Refused %r: %s", item.file.path, item.refusal.detail)
-        self._broker.notify()
         if added:
             self._announced.notify()
 

@@ -1,186 +1,171 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The broker in the database: messages live beside the data, so that one transaction holds both."""
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.clock import Clock
+from inference_server.core.message import DeadLetter, Failure, Message, Priority, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.core.status import QueueStatus
-from inference_server.pipeline.broker import Message, StageName, Work
-from inference_server.storage.database import Database
-from inference_server.storage.rows import insert
-from inference_server.storage.tables import dead_letters, messages
+from inference_server.storage import dead_letters, messages
+from inference_server.storage.database import STORAGE_FAILURES, Database
 
-LEASE = timedelta(minutes=5)
-"""How long a claimed message is kept from others; far above what any stage needs."""
-HORIZON = timedelta(hours=2)
-"""No timer is set further ahead; what waits for a later time was set by a clock that has been put back since."""
+_LOGGER = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=30)
+"""How long a claimed message is kept from others after its worker was last heard of."""
+RENEWALS_PER_LEASE = 3
 LONGEST_WAIT_SECONDS = 30.0
 """Waiters look again after this long, also to notice a clock that was set."""
-MAX_ERROR_LENGTH = 2000
+SHARED_WAIT_SECONDS = 0.25
+"""The same where other processes publish, who cannot wake anybody here."""
+
+
+class SqlTransaction:
+    """Implements Transaction; remembers what is to be told after the commit."""
+
+    def __init__(self, connection: AsyncConnection, clock: Clock, owner: str | None) -> None:
+        """Take whose messages may be completed; None trusts that a message which is there is the worker's."""
+        self.connection = connection
+        self.published: set[StageName] = set()
+        self.completed: list[Message] = []
+        self._clock = clock
+        self._owner = owner
+
+    async def publish(self, work: Sequence[Work]) -> None:
+        """Add messages; work that waits already gets the new time instead of a second message."""
+        await messages.add(self.connection, work, self._clock.now())
+        self.published.update(item.stage for item in work)
+
+    async def complete(self, done: Sequence[Message]) -> None:
+        """End messages whose work is done. Raises MessageTakenError if another worker has taken one over."""
+        await messages.complete(self.connection, [message.id for message in done], self._owner)
+        self.completed += done
 
 
 class SqlBroker:
-    """Implements Broker on the tables `messages` and `dead_letters`."""
+    """Implements Broker on the tables `messages` and `dead_letters`, for any number of workers on one database."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Take the database that holds the data as well."""
+    def __init__(self, database: Database, clock: Clock, *, worker: str = "server", lease: timedelta = LEASE) -> None:
+        """Take the database that holds the data as well, and a name that no other running worker has."""
+        self.worker = worker
         self._database = database
         self._clock = clock
+        self._lease = lease
         self._arrived = {stage: Signal() for stage in StageName}
-        self._published: set[StageName] = set()
 
-    async def publish(self, connection: AsyncConnection, work: Sequence[Work]) -> None:
-        """Add messages; work that waits already gets the new time instead of a second message."""
-        if not work:
-            return
-        query = insert(connection, messages)
-        query = query.on_conflict_do_update(
-            index_elements=["stage", "subject_id"],
-            set_={"available_at": query.excluded.available_at, "attempts": 0, "leased_until": None},
-        )
-        now = self._clock.now()
-        self._published.update(item.stage for item in work)
-        await connection.execute(
-            query,
-            [
-                {
-                    "stage": item.stage.value,
-                    "subject_id": item.subject_id,
-                    "camera_id": item.camera_id,
-                    "available_at": item.available_at,
-                    "enqueued_at": now,
-                    "attempts": 0,
-                }
-                for item in work
-            ],
-        )
+    @property
+    def _owner(self) -> str | None:
+        """Whose name the rows of claimed messages carry."""
+        return self.worker
 
-    async def complete(self, connection: AsyncConnection, messages_done: Sequence[Message]) -> None:
-        """Remove messages whose work is done."""
-        ids = [message.id for message in messages_done]
-        await connection.execute(delete(messages).where(messages.c.id.in_(ids)))
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+        """Give a transaction; after its commit, whoever waits for what it published is woken."""
+        async with self._database.writing() as connection:
+            transaction = SqlTransaction(connection, self._clock, self._owner)
+            yield transaction
+        await self._settle(transaction.completed)
+        self._wake(transaction.published)
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
-        """Take available messages, oldest first; they come back if they are not completed within the lease."""
-        now = self._clock.now()
-        available = (
-            select(messages.c.id)
-            .where(
-                messages.c.stage == stage.value,
-                or_(messages.c.available_at <= now, messages.c.available_at > now + HORIZON),
-                or_(messages.c.leased_until.is_(None), messages.c.leased_until < now),
-            )
-            .order_by(messages.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        query = (
-            update(messages)
-            .where(messages.c.id.in_(available))
-            .values(leased_until=now + LEASE, attempts=messages.c.attempts + 1)
-            .returning(messages)
-        )
+        """Take available messages, the most urgent first, the cameras in rotation. They come back after the lease."""
         async with self._database.writing() as connection:
-            rows = (await connection.execute(query)).all()
-        claimed = [
-            Message(
-                row.id,
-                Work(StageName(row.stage), row.subject_id, row.camera_id, row.available_at),
-                row.attempts,
-                row.enqueued_at,
+            return await messages.claim(
+                connection, stage, limit=limit, worker=self.worker, now=self._clock.now(), lease=self._lease
             )
-            for row in rows
-        ]
-        return sorted(claimed, key=lambda message: message.id)
-
-    async def release(self, messages_back: Sequence[Message]) -> None:
-        """Give messages back that were not worked on, as if they had not been delivered."""
-        ids = [message.id for message in messages_back]
-        async with self._database.writing() as connection:
-            await connection.execute(
-                update(messages)
-                .where(messages.c.id.in_(ids))
-                .values(leased_until=None, attempts=messages.c.attempts - 1)
-            )
-        for stage in {message.work.stage for message in messages_back}:
-            self._arrived[stage].notify()
-
-    async def retry(self, message: Message, error: str, delay: timedelta) -> None:
-        """Give a message back, to be delivered again after a delay."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                update(messages)
-                .where(messages.c.id == message.id)
-                .values(leased_until=None, available_at=self._clock.now() + delay, last_error=error[:MAX_ERROR_LENGTH])
-            )
-        self._arrived[message.work.stage].notify()
-
-    async def bury(self, message: Message, reason: str) -> None:
-        """Make a message a dead letter."""
-        async with self._database.writing() as connection:
-            await self.complete(connection, [message])
-            letter = {
-                "reason": reason[:MAX_ERROR_LENGTH],
-                "attempts": message.attempts,
-                "died_at": self._clock.now(),
-            }
-            await connection.execute(
-                insert(connection, dead_letters)
-                .values(
-                    stage=message.work.stage.value,
-                    subject_id=message.work.subject_id,
-                    camera_id=message.work.camera_id,
-                    enqueued_at=message.enqueued_at,
-                    **letter,
-                )
-                .on_conflict_do_update(index_elements=["stage", "subject_id"], set_=letter)
-            )
-
-    async def recover(self) -> int:
-        """Take back what a crashed process had claimed. Return how many messages that were.
-
-        Right where one process owns the database, which the lock on the data folder sees to.
-        """
-        async with self._database.writing() as connection:
-            result = await connection.execute(
-                update(messages).where(messages.c.leased_until.is_not(None)).values(leased_until=None)
-            )
-        return result.rowcount
 
     async def wait(self, stage: StageName) -> None:
         """Return when a message of the stage may be available."""
         seen = self._arrived[stage].count
-        query = select(func.min(messages.c.available_at)).where(
-            messages.c.stage == stage.value, messages.c.leased_until.is_(None)
-        )
         async with self._database.reading() as connection:
-            soonest = (await connection.execute(query)).scalar()
-        timeout = LONGEST_WAIT_SECONDS
+            soonest = await messages.soonest(connection, stage)
+        timeout = SHARED_WAIT_SECONDS if self._database.shared else LONGEST_WAIT_SECONDS
         if soonest is not None:
             timeout = min(timeout, (soonest - self._clock.now()).total_seconds())
         if timeout > 0:
             await self._arrived[stage].wait(seen, timeout)
 
-    def notify(self) -> None:
-        """Wake whoever waits for what was published: call it after the commit of that transaction."""
-        published, self._published = self._published, set()
-        for stage in published:
-            self._arrived[stage].notify()
+    async def release(self, back: Sequence[Message]) -> None:
+        """Give messages back that were not worked on, as if they had not been delivered."""
+        async with self._database.writing() as connection:
+            await messages.release(connection, back, self._owner)
+        await self._settle(back)
+        self._wake(message.work.stage for message in back)
+
+    async def retry(self, message: Message, error: str, delay: timedelta) -> None:
+        """Give a message back, to be delivered again after a delay."""
+        available_at = self._clock.now() + delay
+        async with self._database.writing() as connection:
+            await messages.retry(connection, message, self._owner, error=error, available_at=available_at)
+        await self._settle([message])
+        self._wake([message.work.stage])
+
+    async def bury(self, message: Message, failure: Failure) -> None:
+        """Make a message a dead letter."""
+        async with self.transaction() as transaction:
+            await dead_letters.add(transaction.connection, message, failure, self._clock.now())
+            await transaction.complete([message])
+
+    async def replay(self, letter_ids: Sequence[int]) -> int:
+        """Send dead letters back to their stages. Return how many there were."""
+        now = self._clock.now()
+        async with self._database.writing() as connection:
+            letters = await dead_letters.take(connection, letter_ids)
+            by_replays: dict[int, list[DeadLetter]] = defaultdict(list)
+            for letter in letters:
+                by_replays[letter.replays].append(letter)
+            for replays, group in by_replays.items():
+                await messages.add(connection, [letter.work for letter in group], now, replays=replays + 1)
+        self._wake(letter.work.stage for letter in letters)
+        return len(letters)
+
+    async def forget(self, taken: Sequence[Message]) -> None:
+        """Note that messages turned out to be done, or another worker's; their rows say so already."""
+
+    async def recover(self) -> int:
+        """Take back what this worker has claimed: at its start, after a crash, and at its end. Return how many."""
+        async with self._database.writing() as connection:
+            return await messages.recover(connection, self.worker)
+
+    async def run(self) -> None:
+        """Keep this worker's leases until cancelled."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
+            try:
+                await self.renew()
+            except STORAGE_FAILURES as error:
+                _LOGGER.warning("Leases could not be prolonged, so that others may do this work again: %s", error)
+
+    async def renew(self) -> None:
+        """Prolong the leases of what this worker has claimed."""
+        async with self._database.reading() as connection:
+            holds = await messages.holds(connection, self.worker)
+        if holds:
+            async with self._database.writing() as connection:
+                await messages.renew(connection, self.worker, self._clock.now() + self._lease)
 
     async def frames_wait(self, connection: AsyncConnection, camera_id: str) -> bool:
-        """Return whether frames of a camera wait for a stage or are in one."""
-        query = select(exists().where(messages.c.camera_id == camera_id, messages.c.stage != StageName.CLOSE.value))
-        return bool((await connection.execute(query)).scalar())
+        """Return whether live frames of a camera wait for a stage or are in one."""
+        return await messages.frames_wait(connection, camera_id)
 
     async def status(self) -> QueueStatus:
         """Return how much waits and how much is dead. An open event's timer does not count as waiting work."""
-        waiting = select(func.count()).select_from(messages).where(messages.c.stage != StageName.CLOSE.value)
         async with self._database.reading() as connection:
-            depth = (await connection.execute(waiting)).scalar_one()
-            dead = (await connection.execute(select(func.count()).select_from(dead_letters))).scalar_one()
-        return QueueStatus(depth, dead)
+            depths = await messages.depths(connection)
+            dead = await dead_letters.count(connection)
+        return QueueStatus(sum(depths.values()), dead, live=depths.get(Priority.LIVE, 0))
+
+    async def _settle(self, _done: Sequence[Message]) -> None:
+        """Note that messages are no longer claimed; the rows say so already."""
+
+    def _wake(self, stages: Iterable[StageName]) -> None:
+        for stage in set(stages):
+            self._arrived[stage].notify()

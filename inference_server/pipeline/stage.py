@@ -6,10 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from inference_server.core.message import Failure, Message, StageName
 from inference_server.observability.health import HealthBoard, HealthState
-from inference_server.pipeline.broker import Broker, Message, StageName
+from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.retry import MAX_ATTEMPTS, MAX_DELIVERIES, SUSPECT_ATTEMPTS, PermanentError, retry_delay
 from inference_server.storage.database import STORAGE_FAILURES
+from inference_server.storage.messages import MessageTakenError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -90,6 +92,12 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
             await _attempt(stage, part)
         except STORAGE_FAILURES:
             raise
+        except MessageTakenError as error:
+            if at_once > 1:
+                at_once = 1
+                continue
+            await broker.forget(part)
+            _LOGGER.info("%s of %d: %s", part[0].work.stage.capitalize(), part[0].work.subject_id, error)
         except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
             if at_once > 1:
                 at_once = 1
@@ -109,7 +117,7 @@ async def _fail(broker: Broker, message: Message, error: Exception) -> None:
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, PermanentError) or message.attempts >= MAX_ATTEMPTS:
         _LOGGER.error("Gave up %s of %d (%s): %s", work.stage, work.subject_id, work.camera_id, reason, exc_info=error)
-        await broker.bury(message, reason)
+        await broker.bury(message, Failure(reason))
         return
     delay = retry_delay(message.attempts)
     _LOGGER.warning(

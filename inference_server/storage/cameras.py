@@ -20,14 +20,22 @@ async def add(connection: AsyncConnection, camera: Camera) -> bool:
     """Add a camera, or bring back a removed one of the same id. Return whether it was not there."""
     known = (await connection.execute(select(cameras.c.removed_at).where(cameras.c.id == camera.id))).one_or_none()
     if known is None:
-        await connection.execute(
-            insert(connection, cameras).values(id=camera.id, name=camera.name, created_at=camera.created_at)
-        )
-        return True
+        query = insert(connection, cameras).values(id=camera.id, name=camera.name, created_at=camera.created_at)
+        return (await connection.execute(query.on_conflict_do_nothing())).rowcount > 0
     if known.removed_at is not None:
         await connection.execute(update(cameras).where(cameras.c.id == camera.id).values(removed_at=None))
         return True
     return False
+
+
+async def lock(connection: AsyncConnection, camera_ids: Iterable[str]) -> None:
+    """Keep other transactions away from these cameras' events to the end of this one; SQLite has one writer anyway.
+
+    Taken in one order by everybody, so that no two wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        query = select(cameras.c.id).where(cameras.c.id.in_(sorted(set(camera_ids)))).order_by(cameras.c.id)
+        await connection.execute(query.with_for_update())
 
 
 async def remove(connection: AsyncConnection, camera_id: str, at: datetime) -> bool:

@@ -7,11 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.clock import Clock
+from inference_server.storage.rows import lock
 from inference_server.storage.tables import identity
 
 
 async def server_id(connection: AsyncConnection, clock: Clock) -> str:
     """Return this server's id, 32 hexadecimal digits; the first call makes it."""
+    await lock(connection, "identity")
     known = (await connection.execute(select(identity.c.server_id))).scalar()
     if known is not None:
         return str(known)

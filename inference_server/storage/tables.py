@@ -225,6 +225,7 @@ messages = Table(
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("sent_at", UtcDateTime),
+    Column("replays", Integer, nullable=False, server_default="0"),
     UniqueConstraint("stage", "subject_id"),
     Index(None, "stage", "available_at"),
     Index(None, "stage", "priority", "turn", "id"),

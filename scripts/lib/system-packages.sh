@@ -19,6 +19,8 @@ system_packages_for_tests() {
   _has_one_of chromium chromium-browser google-chrome || wanted+=(chromium)
   if [ "$(uname -s)" = Linux ]; then
     _has_one_of apparmor_parser || wanted+=(apparmor)
+    _has_one_of initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || wanted+=(postgresql)
+    _has_one_of redis-server valkey-server || wanted+=("redis-server|valkey-server")
   fi
   _install_system_packages ${wanted[@]+"${wanted[@]}"}
 }

@@ -88,7 +88,7 @@ class Bench:
         self.detector = ScriptedDetector()
         self.told_until = 0
         self._pictures = 0
-        shared = (self.database, self.broker, self.announced, clock)
+        shared = (self.broker, self.announced, clock)
         rules = BatchRules(batch)
         self.intake = FrameIntake(*shared, judging=self.judging)
         self.threads = ThreadPoolExecutor(1)

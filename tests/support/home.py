@@ -72,6 +72,12 @@ class Home:
         """Make the health board, which needs the clock."""
         self.health = HealthBoard(self.clock)
 
+    @property
+    def file(self) -> Path:
+        """The database's file."""
+        assert self.database.file is not None
+        return self.database.file
+
     def context(self, limits: ApiLimits | None = None) -> ApiContext:
         """Return what the API gets."""
 

@@ -14,7 +14,7 @@ from inference_server.core.camera import camera_name
 from inference_server.core.detection import Box, Detection, Label
 from inference_server.core.event import EndReason, Event
 from inference_server.settings import BatchSettings
-from inference_server.storage import cameras
+from inference_server.storage import cameras, messages
 from tests.support.bench import CAMERA, Bench, a_person, bench
 from tests.support.home import START, MovableClock
 
@@ -358,7 +358,7 @@ async def test_an_intake_that_fails_leaves_nothing(a_bench: Bench, monkeypatch: 
 
     picture = a_bench.picture(a_person())
     with monkeypatch.context() as patch:
-        patch.setattr(a_bench.broker, "publish", fail)
+        patch.setattr(messages, "add", fail)
         with pytest.raises(OSError, match="No space left"):
             await a_bench.take(picture)
     async with a_bench.database.reading() as connection:

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from inference_server.core.message import Message, StageName, Work
 from inference_server.observability.health import ComponentHealth, HealthState
 from inference_server.pipeline import stage as stage_module
-from inference_server.pipeline.broker import Message, StageName, Work
 from inference_server.pipeline.retry import (
     FIRST_DELAY_SECONDS,
     LONGEST_DELAY_SECONDS,
@@ -26,6 +26,7 @@ from inference_server.pipeline.retry import (
 )
 from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.storage.database import STORAGE_FAILURES
+from inference_server.storage.messages import MessageTakenError
 from inference_server.storage.tables import dead_letters
 from tests.support.bench import Bench, a_person
 from tests.support.home import START
@@ -58,8 +59,8 @@ class FaultyStage:
         for subject in subjects:
             if self.errors.get(subject):
                 raise self.errors[subject][0] if len(messages) > 1 else self.errors[subject].pop(0)
-        async with self.bench.database.writing() as connection:
-            await self.bench.broker.complete(connection, messages)
+        async with self.bench.broker.transaction() as transaction:
+            await transaction.complete(messages)
         async with self.changed:
             self.done += subjects
             self.changed.notify_all()
@@ -90,10 +91,8 @@ async def _running(bench: Bench, stage: Stage) -> AsyncIterator[None]:
 
 
 async def _publish(bench: Bench, *subjects: int) -> None:
-    async with bench.database.writing() as connection:
-        work = [Work(StageName.DETECT, subject, "front", START) for subject in subjects]
-        await bench.broker.publish(connection, work)
-    bench.broker.notify()
+    async with bench.broker.transaction() as transaction:
+        await transaction.publish([Work(StageName.DETECT, subject, "front", START) for subject in subjects])
 
 
 async def _letters(bench: Bench) -> list[tuple[int, int, str]]:
@@ -291,7 +290,8 @@ async def test_a_frame_that_was_detected_twice_keeps_one_set_of_detections(a_ben
     await a_bench.take(a_bench.picture(a_person(), a_person(x=40)))
     (message,) = await a_bench.broker.claim(StageName.DETECT, 1)
     await a_bench.detect.consume([message])
-    await a_bench.detect.consume([message])
+    with pytest.raises(MessageTakenError):
+        await a_bench.detect.consume([message])
     await a_bench.work()
     assert len(await a_bench.detections()) == 2
     (event,) = await a_bench.events()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.message import Failure, StageName
 from inference_server.core.signal import Signal
 from inference_server.ingest.admission import RefusedFile
 from inference_server.observability.health import ComponentHealth, HealthState
 from inference_server.pipeline import status_watch
-from inference_server.pipeline.broker import StageName
 from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.storage.arrivals import FileVersion
 from tests.support.bench import Bench
@@ -40,7 +40,7 @@ async def test_waiting_work_and_dead_letters_are_reported(a_bench: Bench, watch:
     queue = _component(a_bench, "queue")
     assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 2, "dead_letters": 0})
     (message,) = await a_bench.broker.claim(StageName.DETECT, 1)
-    await a_bench.broker.bury(message, "broken")
+    await a_bench.broker.bury(message, Failure("broken"))
     await watch._check_database()
     queue = _component(a_bench, "queue")
     assert (queue.state, queue.details) == (HealthState.DEGRADED, {"waiting": 1, "dead_letters": 1})

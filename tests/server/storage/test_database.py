@@ -51,7 +51,7 @@ async def test_the_file_lies_in_its_folder_whatever_that_is_called(tmp_path: Pat
 async def test_opening_again_keeps_what_is_there(a_home: Home) -> None:
     await a_home.camera()
     await a_home.database.close()
-    again = Database(a_home.database.file)
+    again = Database(a_home.file)
     await again.open()
     async with again.reading() as connection:
         assert (await connection.execute(text("SELECT id FROM cameras"))).scalars().all() == ["front_door"]
@@ -61,7 +61,7 @@ async def test_opening_again_keeps_what_is_there(a_home: Home) -> None:
 async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(a_home: Home) -> None:
     await a_home.camera()
     await a_home.database.close()
-    file = a_home.database.file
+    file = a_home.file
     with sqlite3.connect(file) as plain:
         plain.execute("UPDATE alembic_version SET version_num = '9999'")
     plain.close()

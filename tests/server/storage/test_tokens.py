@@ -45,10 +45,10 @@ async def test_a_token_is_known_by_its_secret(a_home: Home) -> None:
 
 async def test_no_file_of_the_database_holds_the_secret(a_home: Home) -> None:
     secret = await a_home.token()
-    for file in a_home.database.file.parent.glob("*.sqlite3*"):
+    for file in a_home.file.parent.glob("*.sqlite3*"):
         assert secret.encode() not in file.read_bytes()
     await a_home.database.close()
-    assert secret.encode() not in a_home.database.file.read_bytes()
+    assert secret.encode() not in a_home.file.read_bytes()
 
 
 @pytest.mark.parametrize("secret", ["\udcff", "broken \ud800", "geheim é", "\x00", "x" * 100_000])

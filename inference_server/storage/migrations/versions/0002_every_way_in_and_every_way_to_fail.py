@@ -109,6 +109,7 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
             sa.Column("turn", sa.BigInteger(), server_default="0", nullable=False),
             sa.Column("sent_at", _moment()),
+            sa.Column("replays", sa.Integer(), server_default="0", nullable=False),
         ],
     }
 
