@@ -7,13 +7,13 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
 
 from inference_server import __version__
 from inference_server.api.announce import SUPERVISOR_TOKEN_VARIABLE, Advertisement, SupervisorDiscovery
-from inference_server.api.context import ApiContext
+from inference_server.api.context import ApiContext, ApiLimits
 from inference_server.api.file_limit import raise_file_limit
 from inference_server.api.mdns import MdnsService
 from inference_server.api.schema import SCHEMA_VERSION
@@ -22,72 +22,139 @@ from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.clock import Clock, SystemClock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
+from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission
 from inference_server.ingest.folder import FolderWatch
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.observability.logs import LoopErrors
+from inference_server.observability.steps import Steps
 from inference_server.pipeline.batch import BatchRules
+from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.pipeline.status_watch import StatusWatch
+from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.supervise import supervise
+from inference_server.pipeline.workers import Heartbeat, worker_name
 from inference_server.settings import Settings
 from inference_server.storage import announcements, cameras, identity
 from inference_server.storage.data_folder import DataFolder
-from inference_server.storage.database import Database
+from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.token_file import ensure_token
 
 _LOGGER = logging.getLogger(__name__)
 
 PRUNE_SECONDS = 600.0
+DATABASE_RETRY_SECONDS = 2.0
+SHARED_RECHECK_SECONDS = 0.25
+"""How often announcements of other processes are looked for, who cannot wake anybody here."""
 
 
 class Server:
-    """All parts of one process that does everything, on one data folder."""
+    """All parts of one process: of the one that does everything, or of a further worker."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        """Build the parts; nothing is opened or started."""
+    broker: Broker
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, role: Role = Role.ALL) -> None:
+        """Build the parts; nothing is opened or started. Raises DatabaseUnusableError, RedisMissingError."""
         self.settings = settings
+        self.role = role
         self.clock = clock or SystemClock()
         self.folder = DataFolder(settings.data_dir)
         self.health = HealthBoard(self.clock)
-        self.database = Database(self.folder.database)
+        self.database = Database(settings.database)
+        self.worker = settings.worker_name or worker_name(shared=self.database.shared)
         self.media = MediaFolder(self.folder.media)
         self.announced = Signal()
         self.server_changed = Signal()
-        self.broker = SqlBroker(self.database, self.clock)
         self.judging = Judging(self.health, self.server_changed)
+        self.heartbeat = Heartbeat(
+            self.database,
+            self.health,
+            self.clock,
+            name=self.worker,
+            role=role,
+            detector=lambda: self.judging.status.state,
+        )
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises DataFolderError, DatabaseUnusableError or OSError at the start."""
+        steps = Steps(_LOGGER)
         async with AsyncExitStack() as stack:
             self.folder.prepare()
-            stack.enter_context(self.folder.lock())
-            await self.database.open()
+            if self.role is Role.ALL:
+                stack.enter_context(self.folder.lock())
+            if not await self._open_database(stop):
+                return
             stack.push_async_callback(self.database.close)
+            steps.done("database")
             async with self.database.writing() as connection:
                 server_id = await identity.server_id(connection, self.clock)
-            token = await ensure_token(self.database, self.folder.token, self.clock)
-            if recovered := await self.broker.recover():
-                _LOGGER.info("Took back %d messages that a stopped server was working on", recovered)
+            self.broker = self._broker(server_id)
+            stack.push_async_callback(self.broker.close)
+            stack.push_async_callback(self._let_go)
+            await self._recover()
+            steps.done("messages")
             api = ApiServer(self._api_context(server_id), self.settings.api.host, self.settings.api.port)
             await api.start()
             stack.push_async_callback(api.stop)
+            steps.done("interface")
             await stack.enter_async_context(self._working())
-            await stack.enter_async_context(self._advertised(server_id, token, api.port))
-            _LOGGER.info("Server %s listens on %s:%d", server_id, self.settings.api.host, api.port)
+            if self.role is Role.ALL:
+                token = await ensure_token(self.database, self.folder.token, self.clock)
+                await stack.enter_async_context(self._advertised(server_id, token, api.port))
+            steps.done("parts")
+            _LOGGER.info(
+                "Server %s listens on %s:%d; started in %s", server_id, self.settings.api.host, api.port, steps
+            )
             await stop.wait()
             _LOGGER.info("Stopping; whatever waits is kept")
             self._stopping = True
+
+    async def _open_database(self, stop: asyncio.Event) -> bool:
+        """Wait until the database answers, which may start later than this process. Return False if told to stop."""
+        while not stop.is_set():
+            try:
+                await self.database.open()
+            except DatabaseDownError as error:
+                _LOGGER.warning("%s does not answer yet (%s); trying again", self.database.name, error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), DATABASE_RETRY_SECONDS)
+            else:
+                return True
+        return False
+
+    async def _recover(self) -> None:
+        try:
+            recovered = await self.broker.recover()
+        except BrokerDownError as error:
+            _LOGGER.warning("The broker does not answer yet: %s", error)
+            return
+        if recovered:
+            _LOGGER.info("Took back %d messages that a stopped server was working on", recovered)
+
+    async def _let_go(self) -> None:
+        """Give what is not done to the others at once, instead of after its lease."""
+        with suppress(*STORAGE_FAILURES):
+            await self.heartbeat.stop()
+            await self.broker.recover()
+
+    def _broker(self, server_id: str) -> Broker:
+        if self.settings.redis_url is None:
+            return SqlBroker(self.database, self.clock, worker=self.worker)
+        url = self.settings.redis_url.get_secret_value()
+        streams = Streams(url, prefix=f"hsi:{server_id}", worker=self.worker)
+        return RedisBroker(self.database, self.clock, streams=streams, health=self.health, worker=self.worker)
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
@@ -104,15 +171,17 @@ class Server:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def _parts(self, threads: Executor) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        watch, stages = self._watch(), self._stages(threads)
-        return [
+        stages = self._stages(threads)
+        parts = [
             ("detector", self._load_detector),
-            ("ingest", watch.run),
             *((stage.name.value, self._runner(stage)) for stage in stages for _ in range(stage.lanes)),
             ("status", self._status_watch().run),
-            ("announcements", self._prune),
             ("broker", self.broker.run),
+            ("heartbeat", self.heartbeat.run),
         ]
+        if self.role is Role.ALL:
+            parts += [("ingest", self._watch().run), ("announcements", self._prune)]
+        return parts
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
         return lambda: run_stage(stage, self.broker, self.health)
@@ -201,6 +270,7 @@ class Server:
             server_changed=self.server_changed,
             ready=self._is_ready,
             started_at=self.clock.now(),
+            limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if self.database.shared else ApiLimits(),
         )
 
     def _is_ready(self) -> bool:
@@ -231,7 +301,7 @@ class Server:
             yield
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, role: Role = Role.ALL) -> None:
     """Serve until the process is asked to stop (SIGTERM, SIGINT)."""
     raise_file_limit()
     stop = asyncio.Event()
@@ -239,4 +309,4 @@ async def serve(settings: Settings) -> None:
     loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Server(settings).run(stop)
+    await Server(settings, role=role).run(stop)

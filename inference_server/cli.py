@@ -15,10 +15,13 @@ from inference_server.commands import models, serve, tokens
 from inference_server.commands.command import Command
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
+from inference_server.pipeline.streams import RedisMissingError
 from inference_server.settings import ENVIRONMENT_PREFIX, Settings
 from inference_server.storage.data_folder import DataFolderError
 from inference_server.storage.database import DatabaseUnusableError
 
+EXPLAINED = (CannotListenError, DataFolderError, DatabaseUnusableError, ModelUnavailable, RedisMissingError)
+"""Errors that say what to do."""
 _SUBJECTS = (serve, models, tokens)
 
 
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return asyncio.run(_await(command(options, settings)))
-    except (CannotListenError, DataFolderError, DatabaseUnusableError, ModelUnavailable, OSError) as error:
+    except (*EXPLAINED, OSError) as error:
         remedy = f" {error.remedy}" if isinstance(error, ModelUnavailable) else ""
         print(f"{error}{remedy}", file=sys.stderr)
         return 1

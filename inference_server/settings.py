@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -26,6 +27,8 @@ from pydantic_settings import (
     SettingsError,
     TomlConfigSettingsSource,
 )
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.detection import Label
@@ -38,6 +41,8 @@ OTHER_VARIABLES = frozenset(
     {OPTIONS_FILE_VARIABLE, SETTINGS_FILE_VARIABLE, "HSI_CACHE_DIR", "HSI_EXPORT_PYTHON", "HSI_SCREENSHOT"}
 )
 """Variables of this project that are no settings: of the sources, the scripts and the tests."""
+DATABASE_DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 DEFAULT_DATA_DIR = Path.home() / ".local" / "share" / "home-security-intelligence"
 MEDIA_FOLDER = "media"
 """The folder of the judged pictures, in the data folder."""
@@ -164,6 +169,12 @@ class Settings(BaseSettings):
     """Holds one folder per camera; None means `cameras` below the data folder."""
     models_dir: FilePath | None = None
     """Holds weights; None means `models` below the data folder."""
+    database_url: SecretStr | None = None
+    """PostgreSQL, or another SQLite file; None means `hsi.db` in the data folder."""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey that delivers the messages of several workers; None means that the database does."""
+    worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    """What this process is called among the workers on one database; None makes a name up."""
     name: Annotated[str, Field(min_length=1, max_length=100)] = "Home Security Intelligence"
     time_zone: str = Field(default_factory=_machine_zone)
     mdns: bool = True
@@ -196,6 +207,46 @@ class Settings(BaseSettings):
                 "again; name a folder outside the data folder"
             )
         return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            url = make_url(value.get_secret_value())
+        except (ArgumentError, ValueError) as error:  # neither is quoted: it may hold the password
+            raise ValueError("this is no URL; write postgresql://USER:PASSWORD@HOST/DATABASE") from error
+        if url.get_backend_name() not in DATABASE_DRIVERS:
+            raise ValueError(f"{url.get_backend_name()} is not supported; use postgresql://... or sqlite:///PATH")
+        if not url.database:
+            raise ValueError("the name of the database is missing at the end of the URL")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"the URL begins with one of {', '.join(REDIS_SCHEMES)}")
+        database: SecretStr | None = others.data.get("database_url")
+        if database is None or not database.get_secret_value().startswith("postgresql"):
+            raise ValueError(
+                "Redis serves several workers, and those share a PostgreSQL database: set HSI_DATABASE_URL as well, "
+                "or leave HSI_REDIS_URL out"
+            )
+        return value
+
+    @property
+    def database(self) -> Path | URL:
+        """Where the database is: a file of SQLite, or PostgreSQL."""
+        if self.database_url is None:
+            return self.data_dir / "hsi.db"
+        url = make_url(self.database_url.get_secret_value())
+        if url.get_backend_name() == "sqlite":
+            return Path(url.database or "").expanduser()
+        return url.set(drivername=DATABASE_DRIVERS[url.get_backend_name()])
 
     @property
     def zone(self) -> ZoneInfo:

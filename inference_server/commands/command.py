@@ -25,9 +25,8 @@ class Commands(Protocol):
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Database]:
     """Give the database that the settings mean. Raises DataFolderError, DatabaseUnusableError."""
-    folder = DataFolder(settings.data_dir)
-    folder.prepare()
-    database = Database(folder.database)
+    DataFolder(settings.data_dir).prepare()
+    database = Database(settings.database)
     await database.open()
     try:
         yield database

@@ -77,6 +77,10 @@ class Broker(Protocol):
         """Keep this worker's leases, and do what else has to be done now and then, until cancelled."""
         ...
 
+    async def close(self) -> None:
+        """Give its own connections up."""
+        ...
+
     async def frames_wait(self, connection: AsyncConnection, camera_id: str) -> bool:
         """Return whether live frames of a camera wait for a stage or are in one."""
         ...

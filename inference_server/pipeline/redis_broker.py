@@ -90,6 +90,7 @@ class RedisBroker(SqlBroker):
     @override
     async def recover(self) -> int:
         """Take back what this worker has claimed. Return how many."""
+        await self._check()
         self._taken.clear()
         recovered = 0
         for stage in StageName:
@@ -101,6 +102,11 @@ class RedisBroker(SqlBroker):
                 recovered += len(entries)
         self._held.clear()
         return recovered
+
+    @override
+    async def close(self) -> None:
+        """Give the connections to Redis up."""
+        await self._streams.close()
 
     @override
     async def run(self) -> None:

@@ -152,6 +152,9 @@ class SqlBroker:
             async with self._database.writing() as connection:
                 await messages.renew(connection, self.worker, self._clock.now() + self._lease)
 
+    async def close(self) -> None:
+        """Give its own connections up: it has none besides the database's."""
+
     async def frames_wait(self, connection: AsyncConnection, camera_id: str) -> bool:
         """Return whether live frames of a camera wait for a stage or are in one."""
         return await messages.frames_wait(connection, camera_id)

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from inference_server.core.message import Failure, Message, StageName
 from inference_server.observability.health import HealthBoard, HealthState
-from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.retry import MAX_ATTEMPTS, MAX_DELIVERIES, SUSPECT_ATTEMPTS, PermanentError, retry_delay
-from inference_server.storage.database import STORAGE_FAILURES
+from inference_server.storage.database import STORAGE_FAILURES, DatabaseDownError
 from inference_server.storage.messages import MessageTakenError
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,15 +58,23 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
             await _consume(stage, broker, held)
             health.report(stage.name, HealthState.OK)
         except STORAGE_FAILURES as error:
-            _LOGGER.warning("The %s stage waits for the database: %s", stage.name, error)
+            _LOGGER.warning("The %s stage waits: %s", stage.name, error)
             health.report(
                 stage.name,
                 HealthState.DOWN,
                 last_error=str(error),
                 still_works="Pictures stay where they are and are judged later.",
-                remedy="Free disk space and check that the data folder is writable.",
+                remedy=_remedy(error),
             )
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, BrokerDownError):
+        return "Check that Redis runs and can be reached."
+    if isinstance(error, DatabaseDownError):
+        return "Check that PostgreSQL runs and can be reached."
+    return "Free disk space and check that the data folder is writable."
 
 
 async def _claim(stage: Stage, broker: Broker) -> list[Message]:

@@ -61,7 +61,7 @@ class StatusWatch:
         queue = await self._broker.status()
         async with self._database.reading() as connection:
             refused = await arrivals.refused_since(connection, self._clock.now(), timedelta(days=1))
-        self._health.report("database", HealthState.OK, file=str(self._database.file))
+        self._health.report("database", HealthState.OK, where=self._database.name)
         self._health.report("admission", HealthState.OK, refused_in_the_last_day=refused)
         self._health.report(
             "queue",

@@ -31,11 +31,11 @@ async def add(connection: AsyncConnection, camera: Camera) -> bool:
 async def lock(connection: AsyncConnection, camera_ids: Iterable[str]) -> None:
     """Keep other transactions away from these cameras' events to the end of this one; SQLite has one writer anyway.
 
-    Taken in one order by everybody, so that no two wait for each other.
+    Taken in one order by everybody, so that no two wait for each other; new frames may refer to the cameras meanwhile.
     """
     if connection.dialect.name == "postgresql":
         query = select(cameras.c.id).where(cameras.c.id.in_(sorted(set(camera_ids)))).order_by(cameras.c.id)
-        await connection.execute(query.with_for_update())
+        await connection.execute(query.with_for_update(key_share=True))
 
 
 async def remove(connection: AsyncConnection, camera_id: str, at: datetime) -> bool:

@@ -20,11 +20,6 @@ class DataFolder:
     root: Path
 
     @property
-    def database(self) -> Path:
-        """The database file."""
-        return self.root / "hsi.db"
-
-    @property
     def media(self) -> Path:
         """The folder of the pictures."""
         return self.root / "media"
