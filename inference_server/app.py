@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
@@ -18,13 +17,13 @@ from inference_server.api.file_limit import raise_file_limit
 from inference_server.api.mdns import MdnsService
 from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.api.server import ApiServer
-from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.clock import Clock, SystemClock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission
+from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.folder import FolderWatch
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
@@ -35,17 +34,20 @@ from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.gather import GatherStage
+from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
+from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.redis_broker import RedisBroker
+from inference_server.pipeline.replay import AutomaticReplay
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
-from inference_server.pipeline.supervise import supervise
+from inference_server.pipeline.supervise import Supervisor
 from inference_server.pipeline.workers import Heartbeat, worker_name
 from inference_server.settings import Settings
-from inference_server.storage import announcements, cameras, identity
+from inference_server.storage import announcements, identity
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
 from inference_server.storage.media import MediaFolder
@@ -77,6 +79,8 @@ class Server:
         self.announced = Signal()
         self.server_changed = Signal()
         self.judging = Judging(self.health, self.server_changed)
+        self.threads = InferenceThreads(PARALLEL)
+        self.backpressure = Backpressure()
         self.heartbeat = Heartbeat(
             self.database,
             self.health,
@@ -158,29 +162,31 @@ class Server:
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="inference") as threads:
-            tasks = [
-                asyncio.create_task(supervise(component, run, self.health), name=component)
-                for component, run in self._parts(threads)
-            ]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        supervisor = Supervisor(self.health)
+        tasks = [
+            asyncio.create_task(supervisor.run(component, run), name=component) for component, run in self._parts()
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.threads.stop()
 
-    def _parts(self, threads: Executor) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        stages = self._stages(threads)
+    def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        stages = self._stages()
         parts = [
             ("detector", self._load_detector),
             *((stage.name.value, self._runner(stage)) for stage in stages for _ in range(stage.lanes)),
             ("status", self._status_watch().run),
             ("broker", self.broker.run),
             ("heartbeat", self.heartbeat.run),
+            ("replay", AutomaticReplay(self.database, self.broker, self.judging.breaker).run),
         ]
         if self.role is Role.ALL:
-            parts += [("ingest", self._watch().run), ("announcements", self._prune)]
+            judged = JudgedNews(self.database, self.announced, self.clock, self.judging)
+            parts += [("ingest", self._watch().run), ("announcements", self._prune), ("judged", judged.run)]
         return parts
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
@@ -205,9 +211,11 @@ class Server:
             health=self.health,
             changed=self.server_changed,
             clock=self.clock,
+            backpressure=self.backpressure,
+            most_waiting=self.settings.pipeline.most_waiting,
         )
 
-    def _stages(self, threads: Executor) -> tuple[Stage, ...]:
+    def _stages(self) -> tuple[Stage, ...]:
         settings = self.settings
         rules = BatchRules(settings.batch)
         detect = DetectStage(
@@ -216,7 +224,7 @@ class Server:
             self.media,
             self.clock,
             judging=self.judging,
-            threads=threads,
+            threads=self.threads,
         )
         gather = GatherStage(
             self.broker,
@@ -238,16 +246,6 @@ class Server:
             return OnnxDetector(model.path, settings, name=model.name)
 
         await self.judging.load(lambda: store.resolve(settings), build)
-        await self._tell_whether_judged()
-
-    async def _tell_whether_judged(self) -> None:
-        """Tell every camera's state again: without a detector it was unknown, not safe."""
-        async with self.database.writing() as connection:
-            states = await cameras.states(connection, judged=self.judging.status.judges)
-            now = self.clock.now()
-            told = [Announcement(AnnouncementKind.CAMERA_UPDATED, state.camera.id, now, state) for state in states]
-            await announcements.add(connection, told)
-        self.announced.notify()
 
     async def _prune(self) -> None:
         while True:
@@ -309,4 +307,9 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
     loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Server(settings, role=role).run(stop)
+    server = Server(settings, role=role)
+    await server.run(stop)
+    if server.threads.stuck:
+        _LOGGER.error("%d calls of the detector hang; the process ends without them", server.threads.stuck)
+        logging.shutdown()
+        os._exit(0)

@@ -110,6 +110,13 @@ class DetectorSettings(Section):
         return self.class_confidence.get(label, self.confidence)
 
 
+class PipelineSettings(Section):
+    """How much may wait."""
+
+    most_waiting: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    """Live pictures that wait to be judged; with more, nothing is admitted until some are."""
+
+
 class BatchSettings(Section):
     """When a camera's batch closes, in seconds and frames."""
 
@@ -183,6 +190,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     detector: DetectorSettings = DetectorSettings()
+    pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()
 

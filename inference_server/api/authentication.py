@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from inference_server.api.problems import ProblemCode, ProblemError
 from inference_server.api.throttle import Throttle
 from inference_server.storage import tokens
-from inference_server.storage.database import Database
+from inference_server.storage.database import STORAGE_FAILURES, Database
 from inference_server.storage.tokens import Scope, Token
 
 TOKEN_REMEDY = "Use the token in the file `token` of the data folder, or make one with `hsi tokens create`."  # noqa: S105
@@ -41,6 +41,8 @@ class Authenticator:
         """Take where tokens are kept, and the counter of refusals."""
         self._database = database
         self._throttle = throttle
+        self._verified: dict[str, Token] = {}
+        """What was right when the database last answered: while it is down its state can still be asked for."""
 
     async def identify(self, secret: str, address: str) -> Token:
         """Return the token with this secret. Raises TokenRefusedError."""
@@ -56,8 +58,18 @@ class Authenticator:
         """Return the token with this secret, if there is one that was not revoked."""
         if not _SECRET.fullmatch(secret):
             return None
-        async with self._database.reading() as connection:
-            return await tokens.verify(connection, secret)
+        try:
+            async with self._database.reading() as connection:
+                token = await tokens.verify(connection, secret)
+        except STORAGE_FAILURES:
+            if secret in self._verified:
+                return self._verified[secret]
+            raise
+        if token is None:
+            self._verified.pop(secret, None)
+        else:
+            self._verified[secret] = token
+        return token
 
     async def authorize(self, request: web.Request, scope: Scope) -> None:
         """Let a request of this scope pass. Raises ProblemError."""

@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from inference_server.api.problems import ProblemCode, ProblemError
+from inference_server.api.problems import ProblemCode, ProblemError, storage_down
+from inference_server.storage.database import STORAGE_FAILURES
 
 MAX_BODY = 64 << 10
 """Bytes; no request of schema version 1 has a body."""
@@ -44,6 +45,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return error.response()
     except web.HTTPException as error:
         return _of_aiohttp(request, error).response()
+    except STORAGE_FAILURES as error:
+        _LOGGER.warning("%s %s: %s", request.method, request.rel_url.raw_path, error)
+        return storage_down().response()
     except Exception:
         _LOGGER.exception("%s %s failed", request.method, request.rel_url.raw_path)
         problem = ProblemError(

@@ -112,6 +112,7 @@ def _success(route: AnyRoute) -> dict[str, Any]:
 def _failures(route: AnyRoute) -> dict[str, Any]:
     codes = [*route.problems, ProblemCode.INVALID_REQUEST, ProblemCode.INTERNAL]
     if route.scope is not None:
+        codes.append(ProblemCode.STORAGE_DOWN)
         codes += [ProblemCode.UNAUTHORIZED, ProblemCode.FORBIDDEN, ProblemCode.TOO_MANY_ATTEMPTS]
     by_status: dict[str, list[str]] = {}
     for code in codes:

@@ -28,6 +28,7 @@ class ProblemCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     TOO_LARGE = "too_large"
     NOT_READY = "not_ready"
+    STORAGE_DOWN = "storage_down"
     INTERNAL = "internal"
 
     @property
@@ -57,6 +58,7 @@ _KINDS = {
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
     ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
+    ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
     ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
 }
 
@@ -127,6 +129,16 @@ def frame_not_found(frame_id: int) -> ProblemError:
 def invalid_request(detail: str, remedy: str = "GET /api/openapi.json describes every request.") -> ProblemError:
     """Return the problem of a request that says something impossible."""
     return ProblemError(ProblemCode.INVALID_REQUEST, detail, remedy)
+
+
+def storage_down() -> ProblemError:
+    """Return the problem of a database or disk that does not answer."""
+    return ProblemError(
+        ProblemCode.STORAGE_DOWN,
+        "The database or the disk does not answer.",
+        "Ask again later; GET /api/system/health/full says which part is down and what to do.",
+        headers={"Retry-After": "10"},
+    )
 
 
 def no_picture(detail: str, remedy: str) -> ProblemError:

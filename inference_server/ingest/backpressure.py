@@ -20,6 +20,10 @@ class Backpressure:
         """Why nothing is let in, in plain words with what to do; None while pictures are let in."""
         return next(iter(self._reasons.values()), None)
 
+    def is_closed_by(self, cause: str) -> bool:
+        """Return whether this cause lasts."""
+        return cause in self._reasons
+
     def close(self, cause: str, reason: str) -> None:
         """Let nothing in while this cause lasts."""
         self._reasons[cause] = reason

@@ -3,21 +3,29 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from functools import partial
 
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
+from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
+from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
 from inference_server.storage import frames
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
+
+BATCH = 32
+PATIENCE_SECONDS = 30.0
+PATIENCE_PER_PICTURE_SECONDS = 5.0
+"""A detector that takes longer hangs: the slowest processors need about a second per picture."""
 
 
 class PictureNotReadError(Exception):
@@ -31,7 +39,6 @@ class DetectStage:
     """
 
     name = StageName.DETECT
-    batch_size = 32
     lanes = 2
 
     def __init__(
@@ -42,7 +49,7 @@ class DetectStage:
         clock: Clock,
         *,
         judging: Judging,
-        threads: Executor,
+        threads: InferenceThreads,
     ) -> None:
         """Take the parts; `threads` is where pictures are decoded and inferred."""
         self._database = database
@@ -52,9 +59,15 @@ class DetectStage:
         self._judging = judging
         self._threads = threads
 
+    @property
+    def batch_size(self) -> int:
+        """As many as one transaction should hold; one alone to try a detector that failed."""
+        return BATCH if self._judging.breaker.is_closed else 1
+
     async def ready(self) -> None:
-        """Return once there is a detector."""
+        """Return once there is a detector that works, or may be tried."""
         await self._judging.detector()
+        await self._judging.breaker.ready()
 
     async def consume(self, messages: Sequence[Message]) -> None:
         """Detect in all frames at once, and commit what was found with the next messages."""
@@ -62,14 +75,7 @@ class DetectStage:
         async with self._database.reading() as connection:
             known = await frames.get_many(connection, [message.work.subject_id for message in messages])
         wanted = [self._frame(known, message) for message in messages]
-        loop = asyncio.get_running_loop()
-        shares = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._threads, self._detect, detector, share)
-                for share in _shares(wanted, detector.parallel)
-            )
-        )
-        found = {frame_id: detections for share in shares for frame_id, detections in share.items()}
+        found = await self._found(detector, wanted)
         now = self._clock.now()
         following = [
             Work(StageName.GATHER, frame.id, frame.camera_id, now, message.work.priority)
@@ -80,9 +86,33 @@ class DetectStage:
             await frames.add_detections(transaction.connection, found)
             await transaction.publish(following)
 
+    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+        """Return each frame's detections. A failure is the detector's, unless it is the picture's."""
+        breaker = self._judging.breaker
+        breaker.begin()
+        try:
+            shares = await self._threads.run_all(
+                partial(self._detect, detector),
+                _shares(wanted, detector.parallel),
+                PATIENCE_SECONDS + PATIENCE_PER_PICTURE_SECONDS * len(wanted),
+            )
+        except (PermanentError, PictureNotReadError, asyncio.CancelledError):
+            breaker.left_open()
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            breaker.failed(reason, [frame.id for frame in wanted])
+            if breaker.is_closed:
+                raise ServiceError(breaker.service, reason) from error
+            raise ServiceDownError(reason, tried=True) from error
+        breaker.succeeded()
+        return {frame_id: detections for share in shares for frame_id, detections in share.items()}
+
     def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
-        return {frame.id: found for frame, found in zip(wanted, detector.detect(pictures), strict=True)}
+        return {
+            frame.id: found for frame, found in zip(wanted, checked(pictures, detector.detect(pictures)), strict=True)
+        }
 
     def _decode(self, frame: Frame, size: int) -> Picture:
         try:

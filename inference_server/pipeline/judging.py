@@ -4,6 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
@@ -12,6 +13,7 @@ from inference_server.detection.errors import DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.pipeline.breaker import CircuitBreaker
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,11 +26,31 @@ class Judging:
     def __init__(self, health: HealthBoard, changed: Signal) -> None:
         """Start without a detector; `changed` is notified with every new status."""
         self._health = health
-        self._changed = changed
+        self.changed = changed
         self._detector: Detector | None = None
         self._loaded = asyncio.Event()
-        self.status = DetectorStatus(DetectorState.STARTING)
+        self._status = DetectorStatus(DetectorState.STARTING)
+        self.breaker = CircuitBreaker("detector", self._breaker_moved)
         self._report(HealthState.DEGRADED)
+
+    @property
+    def status(self) -> DetectorStatus:
+        """How the detector is: down also while it is left alone because it failed again and again."""
+        if self.breaker.is_closed:
+            return self._status
+        message = f"The detector fails: {self.breaker.last_error}. It is tried again by itself."
+        return replace(self._status, state=DetectorState.DOWN, message=message)
+
+    def _breaker_moved(self) -> None:
+        if self.breaker.is_closed:
+            _LOGGER.info("The detector works again")
+            self._report(HealthState.DEGRADED if self._status.fallback else HealthState.OK)
+        else:
+            _LOGGER.error(
+                "The detector is left alone for a while (%s): %s", self.breaker.state, self.breaker.last_error
+            )
+            self._report(HealthState.DOWN)
+        self.changed.notify()
 
     async def detector(self) -> Detector:
         """Return the detector, as soon as there is one."""
@@ -53,7 +75,7 @@ class Judging:
 
     def _succeed(self, model: ResolvedModel, detector: Detector) -> None:
         self._detector = detector
-        self.status = DetectorStatus(
+        self._status = DetectorStatus(
             DetectorState.OK, model.model_id, model.name, model.fallback, detector.provider, model.message
         )
         if model.fallback:
@@ -61,15 +83,15 @@ class Judging:
         _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
         self._report(HealthState.DEGRADED if model.fallback else HealthState.OK)
         self._loaded.set()
-        self._changed.notify()
+        self.changed.notify()
 
     def _fail(self, error: ModelUnavailable | DetectorUnusable) -> None:
         remedy = error.remedy if isinstance(error, ModelUnavailable) else "Choose another model file."
         message = f"{str(error).rstrip('.')}. {remedy}"
         _LOGGER.error("No detector: %s Trying again in %d s.", message, TRY_AGAIN_SECONDS)
-        self.status = DetectorStatus(DetectorState.DOWN, message=message)
+        self._status = DetectorStatus(DetectorState.DOWN, message=message)
         self._report(HealthState.DOWN)
-        self._changed.notify()
+        self.changed.notify()
 
     def _report(self, state: HealthState) -> None:
         without_detector = "Pictures are admitted and wait; they are judged when the detector is there."
@@ -82,4 +104,5 @@ class Judging:
             model=self.status.model,
             provider=self.status.provider,
             fallback=self.status.fallback,
+            breaker=self.breaker.state.value,
         )

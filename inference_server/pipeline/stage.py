@@ -4,10 +4,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Protocol
 
 from inference_server.core.message import Failure, Message, StageName
 from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.retry import MAX_ATTEMPTS, MAX_DELIVERIES, SUSPECT_ATTEMPTS, PermanentError, retry_delay
 from inference_server.storage.database import STORAGE_FAILURES, DatabaseDownError
@@ -16,6 +20,7 @@ from inference_server.storage.messages import MessageTakenError
 _LOGGER = logging.getLogger(__name__)
 
 STORAGE_RETRY_SECONDS = 2.0
+TRIED_DELAY = timedelta(minutes=1)
 
 
 class Stage(Protocol):
@@ -54,9 +59,12 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
             await stage.ready()
             if not held:
                 await broker.wait(stage.name)
+                await stage.ready()
                 held = await _claim(stage, broker)
             await _consume(stage, broker, held)
             health.report(stage.name, HealthState.OK)
+        except ServiceDownError as error:
+            await _give_back(broker, held, error)
         except STORAGE_FAILURES as error:
             _LOGGER.warning("The %s stage waits: %s", stage.name, error)
             health.report(
@@ -98,7 +106,7 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
         part = held[:at_once]
         try:
             await _attempt(stage, part)
-        except STORAGE_FAILURES:
+        except (*STORAGE_FAILURES, ServiceDownError):
             raise
         except MessageTakenError as error:
             if at_once > 1:
@@ -114,6 +122,19 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
         del held[:at_once]
 
 
+async def _give_back(broker: Broker, held: list[Message], error: ServiceDownError) -> None:
+    """Leave messages to a better time without blame; a storage failure leaves them to their lease.
+
+    The one with which the service was tried goes behind the others: it may be what the service fails at.
+    """
+    with suppress(*STORAGE_FAILURES):
+        if error.tried and len(held) == 1:
+            await broker.retry(replace(held[0], attempts=held[0].attempts - 1), str(error), TRIED_DELAY)
+        else:
+            await broker.release(held)
+    held.clear()
+
+
 async def _attempt(stage: Stage, part: Sequence[Message]) -> None:
     if part[0].attempts > MAX_DELIVERIES:
         raise PermanentError(f"the server stopped {MAX_DELIVERIES} times while it worked on this")
@@ -122,10 +143,11 @@ async def _attempt(stage: Stage, part: Sequence[Message]) -> None:
 
 async def _fail(broker: Broker, message: Message, error: Exception) -> None:
     work = message.work
-    reason = f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
     if isinstance(error, PermanentError) or message.attempts >= MAX_ATTEMPTS:
         _LOGGER.error("Gave up %s of %d (%s): %s", work.stage, work.subject_id, work.camera_id, reason, exc_info=error)
-        await broker.bury(message, Failure(reason))
+        service = error.service if isinstance(error, ServiceError) else None
+        await broker.bury(message, Failure(reason, service))
         return
     delay = retry_delay(message.attempts)
     _LOGGER.warning(

@@ -10,6 +10,7 @@ import psutil
 from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
 from inference_server.core.status import QueueStatus
+from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import Broker
 from inference_server.storage import arrivals
@@ -17,6 +18,10 @@ from inference_server.storage.database import STORAGE_FAILURES, Database
 
 INTERVAL_SECONDS = 5.0
 NEARLY_FULL_PERCENT = 85.0
+QUEUE = "queue"
+OPEN_AGAIN = 0.8
+BUSY_FROM = 32
+"""Live messages from which on imports of old pictures wait."""
 
 
 class StatusWatch:
@@ -31,14 +36,21 @@ class StatusWatch:
         health: HealthBoard,
         changed: Signal,
         clock: Clock,
+        backpressure: Backpressure,
+        most_waiting: int,
     ) -> None:
-        """Take the data folder and the parts; `changed` is notified when the queue's status changed."""
+        """Take the data folder and the parts; `changed` is notified when the queue's status changed.
+
+        With `most_waiting` messages the queue is full: nothing more is let in until a fifth of them are done.
+        """
         self._folder = folder
         self._database = database
         self._broker = broker
         self._health = health
         self._changed = changed
         self._clock = clock
+        self._backpressure = backpressure
+        self._most_waiting = most_waiting
         self._queue: QueueStatus | None = None
 
     async def run(self) -> None:
@@ -63,16 +75,28 @@ class StatusWatch:
             refused = await arrivals.refused_since(connection, self._clock.now(), timedelta(days=1))
         self._health.report("database", HealthState.OK, where=self._database.name)
         self._health.report("admission", HealthState.OK, refused_in_the_last_day=refused)
+        self._push_back(queue)
+        full = self._backpressure.is_closed_by(QUEUE)
         self._health.report(
-            "queue",
-            HealthState.DEGRADED if queue.dead_letters else HealthState.OK,
-            remedy="The log holds the reason of each dead letter." if queue.dead_letters else None,
+            QUEUE,
+            HealthState.DEGRADED if full or queue.dead_letters else HealthState.OK,
+            last_error="The queue is full." if full else None,
+            still_works="New files wait in their folders, uploads are told to come later." if full else None,
+            remedy=_remedy(full=full, dead=queue.dead_letters > 0),
             waiting=queue.depth,
+            live=queue.live,
             dead_letters=queue.dead_letters,
         )
         if queue != self._queue:
             self._queue = queue
             self._changed.notify()
+
+    def _push_back(self, queue: QueueStatus) -> None:
+        self._backpressure.set_busy(queue.live > BUSY_FROM)
+        if queue.live >= self._most_waiting:
+            self._backpressure.close(QUEUE, f"{queue.live} pictures wait to be judged: the queue is full.")
+        elif queue.live < self._most_waiting * OPEN_AGAIN:
+            self._backpressure.open(QUEUE)
 
     def _check_disk(self) -> None:
         usage = psutil.disk_usage(str(self._folder))
@@ -84,3 +108,9 @@ class StatusWatch:
             used_percent=usage.percent,
             free_bytes=usage.free,
         )
+
+
+def _remedy(*, full: bool, dead: bool) -> str | None:
+    if full:
+        return "Add a worker or a faster detector, or let the cameras send less; it goes on by itself."
+    return "`hsi dead-letters list` tells why each one failed, `hsi dead-letters replay` tries again." if dead else None

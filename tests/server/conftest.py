@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import URL
 
 from tests.support.services import PostgreSql, Redis, running_postgresql, running_redis
 
@@ -13,6 +14,15 @@ def postgresql() -> Iterator[PostgreSql]:
     """Give a running PostgreSQL."""
     with running_postgresql() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest) -> URL | None:
+    """Give the URL of an empty database of PostgreSQL, and None for SQLite."""
+    if request.param == "sqlite":
+        return None
+    server: PostgreSql = request.getfixturevalue("postgresql")
+    return server.migrated_database()
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,13 @@
 """The pipeline on a real database and real pictures, with a detector that follows a script and a clock that stands."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import URL, select
 
 from inference_server.core.announcement import Announcement, CameraState
 from inference_server.core.detection import Box, Detection, Label
@@ -24,6 +23,7 @@ from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.gather import GatherStage
+from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
@@ -75,11 +75,17 @@ class Bench:
     """A pipeline whose stages work only when they are told to."""
 
     def __init__(
-        self, folder: Path, clock: MovableClock, batch: BatchSettings, risk: RiskSettings, zone: ZoneInfo
+        self,
+        folder: Path,
+        clock: MovableClock,
+        batch: BatchSettings,
+        risk: RiskSettings,
+        zone: ZoneInfo,
+        where: URL | None = None,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
-        self.database = Database(folder / "hsi.db")
+        self.database = Database(where or folder / "hsi.db")
         self.media = MediaFolder(folder / "media")
         self.health = HealthBoard(clock)
         self.announced = Signal()
@@ -91,7 +97,7 @@ class Bench:
         shared = (self.broker, self.announced, clock)
         rules = BatchRules(batch)
         self.intake = FrameIntake(*shared, judging=self.judging)
-        self.threads = ThreadPoolExecutor(1)
+        self.threads = InferenceThreads(1)
         self.detect = DetectStage(
             self.database, self.broker, self.media, clock, judging=self.judging, threads=self.threads
         )
@@ -180,10 +186,19 @@ async def bench(
     zone: ZoneInfo | None = None,
     detector: bool = True,
     scripted: ScriptedDetector | None = None,
+    where: URL | None = None,
 ) -> AsyncIterator[Bench]:
-    """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script."""
+    """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
+
+    Its rows lie in PostgreSQL if `where` is given.
+    """
     made = Bench(
-        folder, clock or MovableClock(), batch or BatchSettings(), risk or RiskSettings(), zone or ZoneInfo("UTC")
+        folder,
+        clock or MovableClock(),
+        batch or BatchSettings(),
+        risk or RiskSettings(),
+        zone or ZoneInfo("UTC"),
+        where,
     )
     made.detector = scripted or made.detector
     await made.database.open()
@@ -192,5 +207,5 @@ async def bench(
             await made.load_detector()
         yield made
     finally:
-        made.threads.shutdown()
+        made.threads.stop()
         await made.database.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from PIL import Image
+from sqlalchemy import URL
 
 from inference_server.api.context import ApiContext, ApiLimits
 from inference_server.core.announcement import Announcement, AnnouncementKind
@@ -190,9 +191,9 @@ class Home:
 
 
 @asynccontextmanager
-async def home(folder: Path) -> AsyncIterator[Home]:
-    """Give a home whose data lie in a folder."""
-    database = Database(folder / "hsi.sqlite3")
+async def home(folder: Path, where: URL | None = None) -> AsyncIterator[Home]:
+    """Give a home whose data lie in a folder, or whose rows lie in PostgreSQL."""
+    database = Database(where or folder / "hsi.sqlite3")
     await database.open()
     try:
         yield Home(database, MediaFolder(folder / "media"))

@@ -2,12 +2,16 @@
 """What every answer has in common."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.api.middlewares import MAX_BODY
 from inference_server.storage import cameras
+from inference_server.storage.database import DatabaseDownError
 from inference_server.storage.tokens import Scope
 from tests.server.api.conftest import Connect
 from tests.support.home import Home
@@ -47,7 +51,7 @@ async def test_a_failure_is_told_without_its_inside(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
-        raise OperationalError("SELECT secrets", None, Exception("disk I/O error"))
+        raise ProgrammingError("SELECT secrets", None, Exception("no such table"))
 
     monkeypatch.setattr(cameras, "states", fail)
     client = await connect(Scope.READ)
@@ -55,7 +59,28 @@ async def test_a_failure_is_told_without_its_inside(
     text = await response.text()
     assert (response.status, (await response.json())["code"]) == (500, "internal")
     assert "secrets" not in text
-    assert "disk I/O error" in caplog.text
+    assert "no such table" in caplog.text
+
+
+async def test_while_the_database_is_down_its_state_can_be_asked_for(
+    a_home: Home, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def down() -> AsyncIterator[AsyncConnection]:
+        raise DatabaseDownError("connection refused")
+        yield
+
+    known, unknown = await connect(Scope.READ), await connect(Scope.READ)
+    assert (await known.get("/api/cameras")).status == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(a_home.database, "reading", down)
+        response = await known.get("/api/cameras")
+        assert (response.status, response.headers["Retry-After"]) == (503, "10")
+        assert (await response.json())["code"] == "storage_down"
+        assert (await known.get("/api/system/health/full")).status == 200
+        assert (await known.get("/api/system/health")).status == 200
+        assert (await unknown.get("/api/system/health/full")).status == 503
+    assert (await unknown.get("/api/system/health/full")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/cameras", "/api/nothing", "/api/cameras/front_door/latest.jpg"])

@@ -82,7 +82,7 @@ async def queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """Give each broker with an empty queue."""
     kind, clock = request.param, MovableClock()
     postgresql: PostgreSql | None = None if kind == "sqlite" else request.getfixturevalue("postgresql")
-    database = Database(postgresql.database() if postgresql else tmp_path / "hsi.db")
+    database = Database(postgresql.migrated_database() if postgresql else tmp_path / "hsi.db")
     await database.open()
     redis: Redis | None = request.getfixturevalue("redis") if kind == "redis" else None
     async with _broker(database, clock, redis) as broker:

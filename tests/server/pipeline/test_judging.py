@@ -14,8 +14,9 @@ from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
 from inference_server.pipeline import judging as judging_module
+from inference_server.pipeline import supervise as supervise_module
 from inference_server.pipeline.judging import Judging
-from inference_server.pipeline.supervise import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, supervise
+from inference_server.pipeline.supervise import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Supervisor
 from tests.support.bench import MODEL, ScriptedDetector
 from tests.support.home import MovableClock
 from tests.support.virtual_time import in_virtual_time
@@ -64,7 +65,7 @@ async def test_a_loaded_detector_is_told_and_given_to_whoever_waits() -> None:
     assert changed.count == 1
     component = _component(health)
     assert (component.state, component.last_error, component.remedy) == (HealthState.OK, None, None)
-    assert component.details == {"model": "scripted", "provider": "Script", "fallback": False}
+    assert component.details == {"model": "scripted", "provider": "Script", "fallback": False, "breaker": "closed"}
 
 
 async def test_a_fallback_judges_and_health_says_why_it_is_one() -> None:
@@ -115,7 +116,8 @@ class _RecordingBoard(HealthBoard):
     @override
     def report(self, name: str, state: HealthState, **more: Any) -> None:
         super().report(name, state, **more)
-        self.reports.append(_component(self, name))
+        if name == "ingest":
+            self.reports.append(_component(self, name))
 
 
 def _restarts(crashes: int, lasting: float = 0.0) -> tuple[list[float], list[ComponentHealth]]:
@@ -135,7 +137,7 @@ def _restarts(crashes: int, lasting: float = 0.0) -> tuple[list[float], list[Com
                 crashed_at.append(loop.time())
                 raise ZeroDivisionError("of the part")
 
-        await supervise("ingest", part, health)
+        await Supervisor(health).run("ingest", part)
 
     in_virtual_time(main())
     return pauses, health.reports
@@ -154,6 +156,27 @@ def test_a_part_that_had_worked_for_long_is_started_again_soon() -> None:
     assert pauses == pytest.approx([FIRST_DELAY_SECONDS, *[FIRST_DELAY_SECONDS] * 3])
 
 
+async def test_a_crash_is_said_for_ten_minutes() -> None:
+    health, crashes = _board(), iter([ZeroDivisionError("of the part")])
+
+    async def part() -> None:
+        if error := next(crashes, None):
+            raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervise_module, "FIRST_DELAY_SECONDS", 0.0)
+        patch.setattr(supervise_module, "REMEMBERED_SECONDS", 0.2)
+        supervisor = Supervisor(health)
+        assert _component(health, "supervision").state is HealthState.OK
+        await supervisor.run("ingest", part)
+        report = _component(health, "supervision")
+        assert (report.state, report.last_error) == (HealthState.DEGRADED, "ingest: ZeroDivisionError: of the part")
+        assert report.details == {"crashes of ingest": 1}
+        async with asyncio.timeout(10):
+            while _component(health, "supervision").state is not HealthState.OK:  # noqa: ASYNC110 - a timer sets it
+                await asyncio.sleep(0.02)
+
+
 def test_a_part_that_returns_is_left_alone() -> None:
     assert _restarts(0) == ([], [])
 
@@ -165,7 +188,7 @@ async def test_a_supervised_part_can_be_cancelled() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(supervise("ingest", part, _board()))
+    task = asyncio.create_task(Supervisor(_board()).run("ingest", part))
     await started.wait()
     task.cancel()
     assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)

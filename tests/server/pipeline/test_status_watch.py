@@ -10,6 +10,7 @@ from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, StageName
 from inference_server.core.signal import Signal
 from inference_server.ingest.admission import RefusedFile
+from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import ComponentHealth, HealthState
 from inference_server.pipeline import status_watch
 from inference_server.pipeline.status_watch import StatusWatch
@@ -24,10 +25,16 @@ def changed() -> Signal:
 
 
 @pytest.fixture
-def watch(a_bench: Bench, changed: Signal, tmp_path: Path) -> StatusWatch:
+def backpressure() -> Backpressure:
+    """Give what keeps pictures out while the queue is full."""
+    return Backpressure()
+
+
+@pytest.fixture
+def watch(a_bench: Bench, changed: Signal, backpressure: Backpressure, tmp_path: Path) -> StatusWatch:
     """Give a watch on the pipeline."""
     parts = {"database": a_bench.database, "broker": a_bench.broker, "health": a_bench.health, "clock": a_bench.clock}
-    return StatusWatch(tmp_path, changed=changed, **parts)  # type: ignore[arg-type]
+    return StatusWatch(tmp_path, changed=changed, backpressure=backpressure, most_waiting=5, **parts)  # type: ignore[arg-type]
 
 
 def _component(bench: Bench, name: str) -> ComponentHealth:
@@ -38,13 +45,48 @@ async def test_waiting_work_and_dead_letters_are_reported(a_bench: Bench, watch:
     await a_bench.take(a_bench.picture(), a_bench.picture())
     await watch._check_database()
     queue = _component(a_bench, "queue")
-    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 2, "dead_letters": 0})
+    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 2, "live": 2, "dead_letters": 0})
     (message,) = await a_bench.broker.claim(StageName.DETECT, 1)
     await a_bench.broker.bury(message, Failure("broken"))
     await watch._check_database()
     queue = _component(a_bench, "queue")
-    assert (queue.state, queue.details) == (HealthState.DEGRADED, {"waiting": 1, "dead_letters": 1})
+    assert (queue.state, queue.details) == (HealthState.DEGRADED, {"waiting": 1, "live": 1, "dead_letters": 1})
     assert queue.remedy is not None
+
+
+async def test_a_full_queue_lets_nothing_in_until_a_fifth_is_done(
+    a_bench: Bench, watch: StatusWatch, backpressure: Backpressure
+) -> None:
+    await a_bench.take(*[a_bench.picture() for _ in range(5)])
+    await watch._check_database()
+    assert backpressure.reason is not None
+    queue = _component(a_bench, "queue")
+    assert (queue.state, queue.last_error) == (HealthState.DEGRADED, "The queue is full.")
+    assert queue.still_works is not None
+    messages = await a_bench.broker.claim(StageName.DETECT, 2)
+    async with a_bench.broker.transaction() as transaction:
+        await transaction.complete(messages[:1])
+    await watch._check_database()
+    assert backpressure.reason is not None
+    async with a_bench.broker.transaction() as transaction:
+        await transaction.complete(messages[1:])
+    await watch._check_database()
+    assert backpressure.reason is None
+    assert _component(a_bench, "queue").state is HealthState.OK
+
+
+async def test_many_live_pictures_keep_old_ones_out(
+    a_bench: Bench, watch: StatusWatch, backpressure: Backpressure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_watch, "BUSY_FROM", 1)
+    await a_bench.take(a_bench.picture(), a_bench.picture())
+    await watch._check_database()
+    waiting = asyncio.create_task(backpressure.until_idle())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await a_bench.work()
+    await watch._check_database()
+    await asyncio.wait_for(waiting, 10)
 
 
 async def test_only_another_queue_is_told(a_bench: Bench, watch: StatusWatch, changed: Signal) -> None:

@@ -31,9 +31,9 @@ async def test_the_migrations_make_exactly_the_tables(a_home: Home) -> None:
         assert await connection.run_sync(_differences) == []
 
 
-async def test_the_migrations_make_the_partial_index_of_open_events(a_home: Home) -> None:
+async def test_the_migrations_make_the_partial_index_of_open_events(sqlite_home: Home) -> None:
     query = text("SELECT sql FROM sqlite_master WHERE name = 'uq_events_open_camera_id'")
-    async with a_home.database.reading() as connection:
+    async with sqlite_home.database.reading() as connection:
         made = str((await connection.execute(query)).scalar_one())
     assert "UNIQUE" in made
     assert "ended_at IS NULL" in made
@@ -48,20 +48,20 @@ async def test_the_file_lies_in_its_folder_whatever_that_is_called(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
-async def test_opening_again_keeps_what_is_there(a_home: Home) -> None:
-    await a_home.camera()
-    await a_home.database.close()
-    again = Database(a_home.file)
+async def test_opening_again_keeps_what_is_there(sqlite_home: Home) -> None:
+    await sqlite_home.camera()
+    await sqlite_home.database.close()
+    again = Database(sqlite_home.file)
     await again.open()
     async with again.reading() as connection:
         assert (await connection.execute(text("SELECT id FROM cameras"))).scalars().all() == ["front_door"]
     await again.close()
 
 
-async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(a_home: Home) -> None:
-    await a_home.camera()
-    await a_home.database.close()
-    file = a_home.file
+async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(sqlite_home: Home) -> None:
+    await sqlite_home.camera()
+    await sqlite_home.database.close()
+    file = sqlite_home.file
     with sqlite3.connect(file) as plain:
         plain.execute("UPDATE alembic_version SET version_num = '9999'")
     plain.close()

@@ -128,4 +128,4 @@ def test_a_data_folder_without_the_right_to_write_has_a_remedy() -> None:
 
 def test_everything_that_is_kept_lies_in_the_data_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    assert {folder.database.parent, folder.media.parent, folder.token.parent} == {tmp_path}
+    assert {folder.media.parent, folder.token.parent} == {tmp_path}

@@ -43,12 +43,12 @@ async def test_a_token_is_known_by_its_secret(a_home: Home) -> None:
     assert await _verify(a_home, "") is None
 
 
-async def test_no_file_of_the_database_holds_the_secret(a_home: Home) -> None:
-    secret = await a_home.token()
-    for file in a_home.file.parent.glob("*.sqlite3*"):
+async def test_no_file_of_the_database_holds_the_secret(sqlite_home: Home) -> None:
+    secret = await sqlite_home.token()
+    for file in sqlite_home.file.parent.glob("*.sqlite3*"):
         assert secret.encode() not in file.read_bytes()
-    await a_home.database.close()
-    assert secret.encode() not in a_home.file.read_bytes()
+    await sqlite_home.database.close()
+    assert secret.encode() not in sqlite_home.file.read_bytes()
 
 
 @pytest.mark.parametrize("secret", ["\udcff", "broken \ud800", "geheim é", "\x00", "x" * 100_000])
