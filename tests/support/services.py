@@ -74,6 +74,8 @@ class Service:
 class PostgreSql(Service):
     """A PostgreSQL server without a password, reached over TCP on this machine alone."""
 
+    durable = False
+    """Whether what is committed survives a power cut: no test pulls the machine's plug."""
     _template: str | None = None
 
     def create(self) -> None:
@@ -106,7 +108,8 @@ class PostgreSql(Service):
         return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "hsi"]
 
     def _command(self) -> list[str]:
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "port": self.port}
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": self.port}
+        settings["fsync"] = "on" if self.durable else "off"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [_needed("postgres"), "-D", str(self.folder / "data"), *options]
 
@@ -147,13 +150,14 @@ async def _migrate(url: URL) -> None:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgreSql]:
+def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
     """Give a running PostgreSQL server; skip the test where there is none."""
     for name in ("postgres", "initdb", "createdb", "pg_isready"):
         if _program(name) is None:
             pytest.skip(f"PostgreSQL's {name} is not installed (Debian: postgresql)")
     with tempfile.TemporaryDirectory(prefix="hsi-postgresql-", ignore_cleanup_errors=True) as folder:
         server = PostgreSql(Path(folder))
+        server.durable = durable
         server.create()
         server.start()
         try:
