@@ -3,6 +3,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, override
@@ -43,6 +44,8 @@ OTHER_VARIABLES = frozenset(
 """Variables of this project that are no settings: of the sources, the scripts and the tests."""
 DATABASE_DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+KUBERNETES_VARIABLE = re.compile(r"HSI_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
+"""What Kubernetes tells every container of a namespace that has a service called `hsi`."""
 DEFAULT_DATA_DIR = Path.home() / ".local" / "share" / "home-security-intelligence"
 MEDIA_FOLDER = "media"
 """The folder of the judged pictures, in the data folder."""
@@ -169,6 +172,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: FilePath = DEFAULT_DATA_DIR
@@ -313,6 +317,8 @@ def _refuse_unknown_variables(settings_cls: type[BaseSettings]) -> None:
 
 def _is_unknown(name: str, known: set[str], settings_cls: type[BaseSettings]) -> bool:
     if not name.startswith(ENVIRONMENT_PREFIX) or name in known | OTHER_VARIABLES:
+        return False
+    if KUBERNETES_VARIABLE.fullmatch(name) and (name != "HSI_PORT" or "://" in os.environ.get(name, "")):
         return False
     field, _, rest = name.removeprefix(ENVIRONMENT_PREFIX).partition(DELIMITER)
     return not rest or _section(settings_cls, field.lower()) is None

@@ -64,6 +64,7 @@ class Judging:
     ) -> None:
         """Load the detector, trying again until it works. `build` blocks and runs on a worker thread."""
         while not self._loaded.is_set():
+            self._report(HealthState.DEGRADED)
             try:
                 model = await resolve()
                 detector = await asyncio.to_thread(build, model)

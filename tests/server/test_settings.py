@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
+from sqlalchemy import URL
 
 from inference_server.core.detection import Label
 from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings
@@ -177,6 +178,53 @@ def test_an_empty_variable_is_not_set(files: tuple[Path, Path], monkeypatch: pyt
     settings = Settings()
     assert (settings.name, settings.watch_folder, settings.api.port) == ("file", DEFAULT_DATA_DIR / "cameras", 8000)
     assert settings.detector.model_file is None
+
+
+def test_what_kubernetes_tells_of_a_service_of_that_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"HSI_SERVICE_HOST": "10.0.0.1", "HSI_PORT": "tcp://10.0.0.1:8000", "HSI_PORT_8000_TCP_PROTO": "tcp"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().api.port == 8000
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://hsi:geheim@db/hsi",
+        "postgresql://hsi:geheim@db",
+        "postgresql://hsi:geheim@db:port/hsi",
+        "sqlite://",
+    ],
+)
+def test_a_wrong_address_of_the_database_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HSI_DATABASE_URL", url)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert [error["loc"] for error in refused.value.errors()] == [("database_url",)]
+    assert "geheim" not in str(refused.value)
+
+
+def test_the_database_is_a_file_of_the_data_folder_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(data_dir=Path("/data")).database == Path("/data/hsi.db")
+    monkeypatch.setenv("HSI_DATABASE_URL", "sqlite:////elsewhere/hsi.db")
+    assert Settings().database == Path("/elsewhere/hsi.db")
+    monkeypatch.setenv("HSI_DATABASE_URL", "postgresql://hsi:geheim@db:5433/house")
+    url = Settings().database
+    assert isinstance(url, URL)
+    assert (url.drivername, url.host, url.port, url.database) == ("postgresql+asyncpg", "db", 5433, "house")
+    assert "geheim" not in repr(Settings())
+
+
+def test_redis_needs_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HSI_REDIS_URL", "redis://queue")
+    assert _wrong() == ["redis_url"]
+    monkeypatch.setenv("HSI_DATABASE_URL", "postgresql://db/hsi")
+    assert Settings().redis_url is not None
+    monkeypatch.setenv("HSI_REDIS_URL", "http://queue")
+    assert _wrong() == ["redis_url"]
 
 
 @pytest.mark.parametrize("name", ["data_dir", "watch_root", "models_dir"])
