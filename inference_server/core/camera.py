@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Cameras and the names they go by."""
+"""Cameras, the names they go by, and what their owner set."""
 
+import fnmatch
 import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
+from inference_server.core.polygon import Point, is_simple
+
 MAX_CAMERA_ID_LENGTH = 64
 """Characters; camera ids stand in URLs, file names and HA unique ids."""
+MAX_MASK_POINTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,43 @@ class Camera:
     name: str
     created_at: datetime
     last_frame_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A polygon of the picture as it is displayed, from 0 (left, top) to 1, whose inside nobody may see."""
+
+    points: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for points that enclose nothing or lie outside the picture."""
+        if not 3 <= len(self.points) <= MAX_MASK_POINTS:
+            raise ValueError(f"a mask has 3 to {MAX_MASK_POINTS} points, not {len(self.points)}")
+        if not all(0 <= part <= 1 for point in self.points for part in point):
+            raise ValueError("a mask's points lie between 0 (left, top) and 1 (right, bottom)")
+        if not is_simple(self.points):
+            raise ValueError("a mask's outline encloses an area and neither crosses nor touches itself")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSettings:
+    """What the owner set for one camera."""
+
+    time_zone: str | None = None
+    """Of the camera's own clock; None means the home's."""
+    ignore_patterns: tuple[str, ...] = ()
+    """Files that are left alone, as shell patterns in any case of letters: one with a slash is of the path below the
+    camera's folder, one without of the name of a file or of a folder that it lies in."""
+    masks: tuple[Mask, ...] = ()
+
+    def ignores(self, path: str) -> bool:
+        """Return whether a file is left alone; the path is relative to the camera's folder."""
+        folded = path.casefold()
+        return any(
+            fnmatch.fnmatchcase(name, pattern)
+            for pattern in map(str.casefold, self.ignore_patterns)
+            for name in ([folded] if "/" in pattern else folded.split("/"))
+        )
 
 
 def camera_id(folder: str) -> str:

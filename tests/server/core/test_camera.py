@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_server.core.camera import MAX_CAMERA_ID_LENGTH, camera_id, camera_name
+from inference_server.core.camera import (
+    MAX_CAMERA_ID_LENGTH,
+    MAX_MASK_POINTS,
+    CameraSettings,
+    Mask,
+    camera_id,
+    camera_name,
+)
 
 FOLDER_BYTES = st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & {0, ord("/")})
 NON_LATIN = st.text(
@@ -76,3 +83,36 @@ def test_every_folder_name_gives_a_name_that_can_be_shown_and_stored(name: bytes
     assert shown
     assert shown.isprintable()
     shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([], "3 to 64 points"),
+        ([(0.1, 0.1), (0.2, 0.2)], "3 to 64 points"),
+        ([(number / 100, number * number / 10_000) for number in range(MAX_MASK_POINTS + 1)], "3 to 64 points"),
+        ([(0, 0), (1, 0), (1, 1.01)], "between 0"),
+        ([(-0.01, 0), (1, 0), (1, 1)], "between 0"),
+        ([(float("nan"), 0), (1, 0), (1, 1)], "between 0"),
+        ([(0, 0), (1, 1), (1, 0), (0, 1)], "crosses"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused(points: list[tuple[float, float]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Mask(tuple(points))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "ignored"),
+    [
+        ("*_thumb.jpg", "2026/11/1_thumb.jpg", True),
+        ("*_THUMB.jpg", "1_Thumb.JPG", True),
+        ("thumbs", "2026/thumbs/1.jpg", True),
+        ("thumbs/*", "2026/thumbs/1.jpg", False),
+        ("*/thumbs/*", "2026/thumbs/1.jpg", True),
+        ("2026/*", "2026/11/23/1.jpg", True),
+        ("1.jpg", "11.jpg", False),
+    ],
+)
+def test_patterns_name_files_and_folders(pattern: str, path: str, ignored: bool) -> None:
+    assert CameraSettings(ignore_patterns=("never", pattern)).ignores(path) is ignored
