@@ -6,6 +6,28 @@ from datetime import datetime
 from enum import StrEnum
 
 
+class FrameSource(StrEnum):
+    """How a frame came in."""
+
+    FOLDER = "folder"
+    UPLOAD = "upload"
+    CLIP = "clip"
+    IMPORT = "import"
+    """An old picture of before the server's time: it becomes history and is no happening."""
+
+
+class TimeSource(StrEnum):
+    """What tells when a picture was taken."""
+
+    EXIF = "exif"
+    FILE_NAME = "file_name"
+    MODIFIED = "modified"
+    """The file's modification time."""
+    ARRIVAL = "arrival"
+    CLIENT = "client"
+    """Whoever uploaded it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One admitted picture, identified by its content hash within its camera. Sizes are in pixels."""
@@ -18,6 +40,8 @@ class Frame:
     arrived_at: datetime
     width: int
     height: int
+    source: FrameSource = FrameSource.FOLDER
+    time_source: TimeSource = TimeSource.ARRIVAL
 
 
 class RefusalReason(StrEnum):
