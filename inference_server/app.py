@@ -24,7 +24,9 @@ from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission
 from inference_server.ingest.backpressure import Backpressure
+from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.folder import FolderWatch
+from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.observability.logs import LoopErrors
@@ -89,6 +91,9 @@ class Server:
             role=role,
             detector=lambda: self.judging.status.state,
         )
+        self.backpressure = Backpressure()
+        self.known_cameras = KnownCameras(settings.zone)
+        self.camera_reader = CameraReader(self.database, self.known_cameras, self.health)
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -109,6 +114,7 @@ class Server:
             stack.push_async_callback(self._let_go)
             await self._recover()
             steps.done("messages")
+            await self.camera_reader.read()
             api = ApiServer(self._api_context(server_id), self.settings.api.host, self.settings.api.port)
             await api.start()
             stack.push_async_callback(api.stop)
@@ -178,6 +184,7 @@ class Server:
         stages = self._stages()
         parts = [
             ("detector", self._load_detector),
+            ("cameras", self.camera_reader.run),
             *((stage.name.value, self._runner(stage)) for stage in stages for _ in range(stage.lanes)),
             ("status", self._status_watch().run),
             ("broker", self.broker.run),
@@ -196,12 +203,15 @@ class Server:
         settings = self.settings
         return FolderWatch(
             settings.watch_folder,
-            admission=Admission(settings.watch_folder, self.media, settings.ingest, self.clock),
-            intake=FrameIntake(self.broker, self.announced, self.clock, judging=self.judging),
+            admission=Admission(settings.watch_folder, self.media, settings.ingest, self.clock, self.known_cameras),
+            intake=self._intake(),
             database=self.database,
             health=self.health,
             rescan_seconds=settings.ingest.rescan_seconds,
         )
+
+    def _intake(self) -> FrameIntake:
+        return FrameIntake(self.broker, self.announced, self.clock, judging=self.judging)
 
     def _status_watch(self) -> StatusWatch:
         return StatusWatch(

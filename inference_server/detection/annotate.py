@@ -8,9 +8,9 @@ from typing import Self
 
 from PIL import Image, ImageDraw, ImageFont
 
+from inference_server.core.colour import as_rgb
 from inference_server.core.detection import Category, Detection
 from inference_server.detection.errors import PictureUnreadable
-from inference_server.detection.preprocess import as_rgb
 
 QUALITY = 85
 

@@ -10,6 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from inference_server.core.colour import as_rgb
 from inference_server.core.memory import LARGE_PIXELS, return_free_memory
 from inference_server.detection.detector import Picture
 from inference_server.detection.errors import PictureUnreadable
@@ -68,13 +69,6 @@ def _decode_with_pillow(data: bytes, size: int) -> Picture:
         target = Letterbox.fit(*image.size, size)
         fitting = as_rgb(image).resize((target.width, target.height), Image.Resampling.BILINEAR)
         return Picture(np.asarray(fitting), *image.size)
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as RGB. Of 16-bit grey the high byte counts, where Pillow would show it as white."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
 
 
 def decode_jpeg_scaled(data: bytes, size: int) -> Picture:

@@ -4,15 +4,21 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from inference_server.core.camera import camera_id
 from inference_server.core.clock import Clock
-from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.frame import FrameSource, Refusal, RefusalReason, TimeSource
+from inference_server.core.message import Priority
+from inference_server.ingest import capture_time
+from inference_server.ingest.camera_clock import CameraClock
+from inference_server.ingest.capture_time import Captured
+from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.ingest.masks import burn, media_name
 from inference_server.ingest.picture import Picture, RefusedError, examine
 from inference_server.settings import IngestSettings
 from inference_server.storage.arrivals import FileVersion
@@ -22,16 +28,44 @@ OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What no file is to blame for: this process has too many files open, or the machine too little memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdmittedFile:
-    """A file whose picture is stored as media and is to become a frame of the camera of its folder."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arriving:
+    """A picture's bytes on their way in, and what is known of them."""
 
-    file: FileVersion
+    content: bytes
+    folder: str
+    """What the camera is called where the picture comes from."""
+    name: str
+    """The path below the camera's folder, or what the client calls the file."""
+    arrived_at: datetime
+    source: FrameSource
+    file: FileVersion | None = None
+    modified_at: datetime | None = None
+    captured_at: datetime | None = None
+    """When it was taken, if the client says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedFile:
+    """A picture that is stored as media and is to become a frame of a camera."""
+
+    file: FileVersion | None
+    """None for an upload, which never was a file of a camera's folder."""
     folder: str
     camera_id: str
     picture: Picture
     media_path: str
     arrived_at: datetime
+    captured_at: datetime
+    time_source: TimeSource = TimeSource.ARRIVAL
+    source: FrameSource = FrameSource.FOLDER
+    clock_offset: timedelta | None = None
+    """What was learnt of the camera's clock, if that is to be stored."""
+
+    @property
+    def priority(self) -> Priority:
+        """Whose work comes first."""
+        return Priority.HISTORY if self.source is FrameSource.IMPORT else Priority.LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +82,70 @@ type Outcome = AdmittedFile | RefusedFile
 class Intake(Protocol):
     """Takes what admission found. Implemented where the pipeline begins."""
 
-    async def take(self, outcomes: Sequence[Outcome]) -> None:
-        """Record the outcomes and start the work on new frames, all together or, on an exception, not at all."""
+    async def take(self, outcomes: Sequence[Outcome]) -> Mapping[tuple[str, str], int]:
+        """Record the outcomes and start the work on new frames, all together or, on an exception, not at all.
+
+        Return the ids of the frames that were new, by camera and content hash.
+        """
         ...
 
 
-class Admission:
-    """The gate: decides about one file at a time, on a worker thread."""
+class Gate:
+    """What every picture passes, on a worker thread, wherever it comes from."""
 
-    def __init__(self, root: Path, media: MediaFolder, limits: IngestSettings, clock: Clock) -> None:
+    def __init__(self, media: MediaFolder, limits: IngestSettings, cameras: KnownCameras) -> None:
+        """Take where pictures are stored, what counts as one, and what is known of the cameras."""
+        self._media = media
+        self._limits = limits
+        self._cameras = cameras
+
+    def admit(self, arriving: Arriving) -> AdmittedFile:
+        """Examine a picture, burn its camera's masks in and store it.
+
+        Raises RefusedError, and OSError when it cannot be stored (disk full): it is then to be tried again.
+        """
+        camera = camera_id(arriving.folder)
+        arrived = examine(arriving.content, self._limits)
+        masks = self._cameras.settings(camera).masks
+        picture = burn(arrived, masks)
+        captured = self._captured(camera, arriving, arrived.exif)
+        name = media_name(picture, masks)
+        return AdmittedFile(
+            file=arriving.file,
+            folder=arriving.folder,
+            camera_id=camera,
+            picture=picture,
+            media_path=self._media.write(camera, name, picture.extension, picture.content),
+            arrived_at=arriving.arrived_at,
+            captured_at=captured.at,
+            time_source=captured.source,
+            source=arriving.source,
+            clock_offset=self._cameras.news(camera, captured.clock),
+        )
+
+    def _captured(self, camera: str, arriving: Arriving, exif: bytes) -> Captured:
+        arrived_at = arriving.arrived_at
+        if arriving.captured_at is not None:
+            return Captured(min(arriving.captured_at, arrived_at), TimeSource.CLIENT, CameraClock())
+        claimed = capture_time.claims(exif, arriving.name, self._cameras.zone(camera), arrived_at)
+        if arriving.source is FrameSource.IMPORT:
+            return capture_time.imported(claimed, arriving.modified_at, arrived_at)
+        return self._cameras.captured(camera, claimed, arriving.modified_at, arrived_at)
+
+
+class Admission:
+    """The gate of a watch root: decides about one file at a time, on a worker thread."""
+
+    def __init__(
+        self, root: Path, media: MediaFolder, limits: IngestSettings, clock: Clock, cameras: KnownCameras
+    ) -> None:
         """Take the watch root, which holds one folder per camera."""
         self._root = root.resolve()
-        self._media = media
+        self._gate = Gate(media, limits, cameras)
         self._limits = limits
         self._clock = clock
 
-    def admit(self, path: Path) -> Outcome | None:
+    def admit(self, path: Path, source: FrameSource = FrameSource.FOLDER) -> Outcome | None:
         """Return what becomes of a file, or None when it is gone again.
 
         Raises OSError when the picture cannot be stored (disk full): the file is then to be tried again.
@@ -74,7 +156,15 @@ class Admission:
             file = FileVersion.of(file.path, status)
             arrived_at = min(self._clock.now(), datetime.fromtimestamp(status.st_ctime, UTC))
             folder = self._camera_folder(path)
-            picture = examine(self._read(path), self._limits)
+            arriving = Arriving(
+                content=self._read(path),
+                folder=folder,
+                name=relative_name(self._root / folder, path),
+                arrived_at=arrived_at,
+                source=source,
+                file=file,
+                modified_at=_moment(status.st_mtime_ns),
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except RefusedError as refused:
@@ -83,9 +173,10 @@ class Admission:
             if error.errno in OURS:
                 raise
             return self._refuse(file, path, _unreadable(error))
-        camera = camera_id(folder)
-        media_path = self._media.write(camera, picture.content_hash, picture.extension, picture.content)
-        return AdmittedFile(file, folder, camera, picture, media_path, arrived_at)
+        try:
+            return self._gate.admit(arriving)
+        except RefusedError as refused:
+            return self._refuse(file, path, refused)
 
     def refuse(self, path: Path, error: Exception) -> RefusedFile:
         """Return the refusal of a file with which something unexpected went wrong; the next scan tries it again."""
@@ -114,6 +205,14 @@ class Admission:
         parts = path.relative_to(self._root).parts
         camera = camera_id(parts[0]) if len(parts) > 1 else None
         return RefusedFile(file, Refusal(file.path, camera, refused.reason, refused.detail, self._clock.now()))
+
+
+def _moment(nanoseconds: int) -> datetime | None:
+    """Return a file's time, or None for one that no calendar holds."""
+    try:
+        return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _unreadable(error: OSError) -> RefusedError:

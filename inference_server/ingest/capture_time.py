@@ -11,11 +11,10 @@ from PIL import Image
 
 from inference_server.core.frame import TimeSource
 from inference_server.ingest.camera_clock import LONGEST_BUFFER, NEAR, SLOW_UPLOAD, CameraClock
+from inference_server.ingest.picture import MAX_EXIF_BYTES
 
 FIRST_YEAR, LAST_YEAR = 2000, 2099
 """A clock that shows another year was never set."""
-MAX_EXIF_BYTES = 64 << 10
-"""What fits into one segment of a JPEG; the times stand at its beginning."""
 MAX_NAME = 1024
 """Characters at the end of a path that are searched."""
 

@@ -4,6 +4,8 @@
 import hashlib
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import simplejpeg
@@ -17,6 +19,8 @@ PADDING = "extraneous bytes before marker"
 """libjpeg's warning about filling that some cameras write between a picture's parts: all of the picture is there."""
 MAX_SCANS = 64
 """A progressive JPEG has about ten; each one costs a pass over the whole picture."""
+MAX_EXIF_BYTES = 64 << 10
+"""What fits into one segment of a JPEG; the times stand at its beginning."""
 _EXTENSIONS = {"JPEG": "jpg", "PNG": "png"}
 _SCAN = b"\xff\xda"
 _one_large_picture = threading.Lock()
@@ -35,13 +39,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Bytes that were decoded to the end once: a JPEG or PNG of a size in pixels."""
+    """Bytes that were decoded to the end once: a JPEG or PNG of a size in pixels. The hash is that of what arrived."""
 
     content: bytes
     content_hash: str
     extension: str
     width: int
     height: int
+    exif: bytes = b""
+    """The raw block, as untrusted as everything that arrived."""
 
 
 def examine(content: bytes, limits: IngestSettings) -> Picture:
@@ -54,21 +60,31 @@ def examine(content: bytes, limits: IngestSettings) -> Picture:
         )
     if len(content) > limits.max_bytes:
         raise RefusedError(RefusalReason.TOO_LARGE, f"{len(content)} bytes; the limit is {limits.max_bytes} bytes.")
-    kind, width, height = _header(content, limits)
-    if width * height > LARGE_PIXELS:
-        with _one_large_picture:
-            _decode(content, kind)
-            return_free_memory()
-    else:
+    kind, width, height, exif = _header(content, limits)
+    with turn(width * height):
         _decode(content, kind)
-    return Picture(content, hashlib.sha256(content).hexdigest(), _EXTENSIONS[kind], width, height)
+    return Picture(content, hashlib.sha256(content).hexdigest(), _EXTENSIONS[kind], width, height, exif)
 
 
-def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int]:
+@contextmanager
+def turn(pixels: int) -> Iterator[None]:
+    """Wait until a picture of this size may be decoded."""
+    if pixels <= LARGE_PIXELS:
+        yield
+        return
+    with _one_large_picture:
+        try:
+            yield
+        finally:
+            return_free_memory()
+
+
+def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int, bytes]:
     try:
         with Image.open(io.BytesIO(content), formats=list(_EXTENSIONS)) as image:
             # a JPEG that holds several pictures calls itself MPO; the first one is the picture
             kind, (width, height) = "PNG" if image.format == "PNG" else "JPEG", image.size
+            exif = image.info.get("exif", b"")[:MAX_EXIF_BYTES]
     except UnidentifiedImageError as error:
         raise RefusedError(RefusalReason.NOT_A_PICTURE, "The content is neither JPEG nor PNG.") from error
     except Image.DecompressionBombError as error:
@@ -85,7 +101,7 @@ def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int]:
         raise RefusedError(
             RefusalReason.TOO_SMALL, f"{width}x{height} pixels; each side has at least {limits.min_side} pixels."
         )
-    return kind, width, height
+    return kind, width, height, exif
 
 
 def _decode(content: bytes, kind: str) -> None:

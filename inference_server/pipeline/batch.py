@@ -38,6 +38,16 @@ class BatchRules:
         self._max_frames = settings.max_frames
 
     @property
+    def max_frames(self) -> int:
+        """How many frames a batch holds."""
+        return self._max_frames
+
+    def is_past(self, captured_at: datetime, arrived_at: datetime, earliest: datetime | None) -> bool:
+        """Return whether a picture that came late belongs to what had ended before `earliest`, where batches go on."""
+        came_late = arrived_at - captured_at > self._window
+        return came_late and earliest is not None and captured_at < earliest - self._window
+
+    @property
     def longest(self) -> timedelta:
         """How long a batch is open at most."""
         return self._window

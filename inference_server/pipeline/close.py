@@ -8,12 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.clock import Clock
+from inference_server.core.event import Event
 from inference_server.core.message import Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
-from inference_server.storage import announcements, cameras, events
+from inference_server.storage import announcements, cameras, events, frames
 
 LOOK_AGAIN = timedelta(seconds=1)
 """While frames of the camera wait to be judged, they decide themselves whether the event goes on."""
@@ -65,11 +66,18 @@ class CloseStage:
             return None
         now = self._clock.now()
         end = self._rules.end(event.started_at, event.last_detection_at)
-        if now < end.at <= now + self._rules.longest:
-            return Work(StageName.CLOSE, event.id, event.camera_id, end.at)
+        closes_at = end.at + await _lag(connection, event)
+        if now < closes_at <= now + self._rules.longest:
+            return Work(StageName.CLOSE, event.id, event.camera_id, closes_at)
         if await self._broker.frames_wait(connection, event.camera_id):
             return Work(StageName.CLOSE, event.id, event.camera_id, now + LOOK_AGAIN)
         ended = await events.end(connection, event, end.at, end.reason)
         if (state := await cameras.state(connection, event.camera_id, judged=self._judging.status.judges)) is not None:
             told.append(Announcement(AnnouncementKind.EVENT_ENDED, event.camera_id, now, state, ended))
         return None
+
+
+async def _lag(connection: AsyncConnection, event: Event) -> timedelta:
+    """Return by how much the event's pictures come later than they were taken: the next one may as well."""
+    arrived_at = await frames.last_arrival(connection, event.id)
+    return max(arrived_at - event.last_detection_at, timedelta(0)) if arrived_at else timedelta(0)

@@ -10,24 +10,22 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
-from inference_server.core.assessment import Assessment, RiskLevel, risk_level
+from inference_server.core.assessment import RiskLevel, risk_level
 from inference_server.core.clock import Clock
-from inference_server.core.detection import Sighting, Track
+from inference_server.core.detection import Sighting
 from inference_server.core.event import Event
-from inference_server.core.frame import Frame
+from inference_server.core.frame import Frame, FrameSource
 from inference_server.core.message import Message, StageName, Work
 from inference_server.core.signal import Signal
-from inference_server.detection.tracking import link_tracks
-from inference_server.pipeline.batch import BatchRules, Segment, not_before
+from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker, Transaction
+from inference_server.pipeline.event_writer import EventWriter
+from inference_server.pipeline.history import remember
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
-from inference_server.risk.evidence import Evidence, is_night
-from inference_server.risk.rules import assess
 from inference_server.settings import RiskSettings
 from inference_server.storage import announcements, cameras, events, frames
 from inference_server.storage.cameras import CameraRow
-from inference_server.storage.events import EventChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ class GatherStage:
         self._clock = clock
         self._judging = judging
         self._rules = rules
-        self._risk = risk
-        self._zone = zone
+        self._thresholds = risk.thresholds
+        self._writer = EventWriter(clock, rules=rules, risk=risk, zone=zone)
 
     async def ready(self) -> None:
         """Gathering needs nothing but the database."""
@@ -84,23 +82,55 @@ class GatherStage:
             open_events = await events.open_events_of(connection, of_cameras)
             told: list[Announcement] = []
             for camera_id, group in of_cameras.items():
-                seen = [sighting for frame in group if (sighting := sightings[frame.id]).detections]
-                happenings = await self._join(transaction, camera_id, open_events.get(camera_id), seen)
+                event = open_events.get(camera_id)
+                seen = [frame for frame in group if sightings[frame.id].detections]
+                ended_before = await events.last_end(connection, camera_id) if seen and event is None else None
+                live, late, imported = self._sort(seen, event.started_at if event else ended_before)
+                happenings = await self._join(
+                    transaction, camera_id, event, [sightings[frame.id] for frame in live], ended_before
+                )
+                past = await self._remember(connection, camera_id, [sightings[frame.id] for frame in late])
+                await self._remember(connection, camera_id, [sightings[frame.id] for frame in imported])
                 if camera_id in rows:
-                    told += await self._tell(connection, rows[camera_id], group, happenings)
+                    told += await self._tell(connection, rows[camera_id], group, happenings, past)
             await announcements.add(connection, told)
         self._announced.notify()
 
+    def _sort(self, seen: Sequence[Frame], earliest: datetime | None) -> tuple[list[Frame], list[Frame], list[Frame]]:
+        """Divide a camera's frames into those of now, those of the past that came late, and imported ones."""
+        imported = [frame for frame in seen if frame.source is FrameSource.IMPORT]
+        recent = [frame for frame in seen if frame.source is not FrameSource.IMPORT]
+        if earliest is None and recent:
+            earliest = recent[0].captured_at
+        late = [frame for frame in recent if self._rules.is_past(frame.captured_at, frame.arrived_at, earliest)]
+        return [frame for frame in recent if frame not in late], late, imported
+
+    async def _remember(
+        self, connection: AsyncConnection, camera_id: str, seen: Sequence[Sighting]
+    ) -> list[_Happening]:
+        """Make sightings history. Return what there is to tell of it, if anybody is to be told."""
+        changes = await remember(connection, camera_id, seen, rules=self._rules, writer=self._writer)
+        happenings: list[_Happening] = []
+        for change in changes:
+            happenings.append(self._happening(change.before, change.event))
+            if change.before is None:
+                happenings.append(_Happening(AnnouncementKind.EVENT_ENDED, change.event))
+        return happenings
+
     async def _join(
-        self, transaction: Transaction, camera_id: str, event: Event | None, seen: Sequence[Sighting]
+        self,
+        transaction: Transaction,
+        camera_id: str,
+        event: Event | None,
+        seen: Sequence[Sighting],
+        ended_before: datetime | None,
     ) -> list[_Happening]:
         connection = transaction.connection
         happenings: list[_Happening] = []
-        ended_before = await events.last_end(connection, camera_id) if seen and event is None else None
         for segment in self._rules.split(event, seen, ended_before):
             event = segment.continues
             if segment.sightings:
-                event = await self._write(connection, camera_id, segment)
+                event = await self._writer.write(connection, camera_id, segment)
                 happenings.append(self._happening(segment.continues, event))
             if event is not None and segment.end is not None:
                 event = await events.end(connection, event, segment.end.at, segment.end.reason)
@@ -109,40 +139,6 @@ class GatherStage:
                 closes_at = self._rules.end(event.started_at, event.last_detection_at).at
                 await transaction.publish([Work(StageName.CLOSE, event.id, camera_id, closes_at)])
         return happenings
-
-    async def _write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
-        event, new = segment.continues, segment.sightings
-        known: list[Sighting] = []
-        if event is not None:
-            stored = await frames.sightings_of_event(connection, event.id)
-            known = [not_before(sighting, event.started_at) for sighting in stored]
-        best = max(new, key=_confidence)
-        if event is not None and event.best_confidence >= _confidence(best):
-            best_frame_id, best_confidence = event.best_frame_id, event.best_confidence
-        else:
-            best_frame_id, best_confidence = best.frame_id, _confidence(best)
-        started_at = event.started_at if event else new[0].captured_at
-        last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
-        tracks = link_tracks((*known, *new))
-        change = EventChange(
-            last_detection_at=last_detection_at,
-            frame_count=(event.frame_count if event else 0) + len(new),
-            best_frame_id=best_frame_id,
-            best_confidence=best_confidence,
-            tracks=tracks,
-            assessment=self._assess(tracks, last_detection_at),
-        )
-        if event is None:
-            event = await events.start(connection, camera_id, started_at, change)
-        else:
-            event = await events.change(connection, event, change)
-        await frames.give_to_event(connection, [sighting.frame_id for sighting in new], event.id)
-        return event
-
-    def _assess(self, tracks: tuple[Track, ...], seen_at: datetime) -> Assessment:
-        local = seen_at.astimezone(self._zone)
-        night = is_night(local, self._risk.night_starts_hour, self._risk.night_ends_hour)
-        return assess(Evidence(tracks, local, night), self._clock)
 
     def _happening(self, before: Event | None, event: Event) -> _Happening:
         if before is None:
@@ -158,24 +154,32 @@ class GatherStage:
         row: CameraRow,
         group: Sequence[Frame],
         happenings: Sequence[_Happening],
+        past: Sequence[_Happening],
     ) -> list[Announcement]:
+        before = row
         row = _with_newest_frame(row, max(group, key=lambda frame: (frame.captured_at, frame.id)))
         told = []
-        for happening in happenings or [_Happening(AnnouncementKind.CAMERA_UPDATED)]:
-            event = happening.event
-            if event is not None:
+        for happening in happenings:
+            if (event := happening.event) is not None:
                 row = replace(row, last_event_id=event.id)
-                open_event = event if event.is_open else None
-            else:
-                open_event = await events.open_event(connection, row.camera.id)
-            state = row.state(open_event, judged=self._judging.status.judges)
-            now = self._clock.now()
-            told.append(Announcement(happening.kind, row.camera.id, now, state, event, happening.previous_level))
-        await cameras.update_latest(connection, row)
+                told.append(self._announcement(row, happening, event if event.is_open else None))
+        open_event = None if told and not past else await events.open_event(connection, row.camera.id)
+        for happening in past:
+            row = await _with_newest_event(connection, row, happening.event)
+            told.append(self._announcement(row, happening, open_event))
+        if row != before:
+            await cameras.update_latest(connection, row)
+            if not told:
+                told.append(self._announcement(row, _Happening(AnnouncementKind.CAMERA_UPDATED), open_event))
         return told
 
+    def _announcement(self, row: CameraRow, happening: _Happening, open_event: Event | None) -> Announcement:
+        state = row.state(open_event, judged=self._judging.status.judges)
+        now = self._clock.now()
+        return Announcement(happening.kind, row.camera.id, now, state, happening.event, happening.previous_level)
+
     def _level(self, event: Event) -> RiskLevel:
-        return risk_level(event.assessment.score, self._risk.thresholds)
+        return risk_level(event.assessment.score, self._thresholds)
 
 
 def _found(frames_found: Mapping[int, Frame], message: Message) -> Frame:
@@ -191,5 +195,9 @@ def _with_newest_frame(row: CameraRow, frame: Frame) -> CameraRow:
     return replace(row, camera=replace(row.camera, last_frame_at=frame.captured_at), last_frame_id=frame.id)
 
 
-def _confidence(sighting: Sighting) -> float:
-    return max(detection.confidence for detection in sighting.detections)
+async def _with_newest_event(connection: AsyncConnection, row: CameraRow, event: Event | None) -> CameraRow:
+    """Return a camera's row with an event of the past, unless its last one is younger."""
+    last = None if row.last_event_id is None else await events.get(connection, row.last_event_id)
+    if event is None or (last is not None and last.started_at >= event.started_at):
+        return row
+    return replace(row, last_event_id=event.id)

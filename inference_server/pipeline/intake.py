@@ -15,7 +15,7 @@ from inference_server.ingest.admission import AdmittedFile, Outcome, RefusedFile
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
 from inference_server.storage import announcements, arrivals, cameras, frames
-from inference_server.storage.arrivals import Arrival
+from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.frames import NewFrame
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,8 +31,11 @@ class FrameIntake:
         self._clock = clock
         self._judging = judging
 
-    async def take(self, outcomes: Sequence[Outcome]) -> None:
-        """Record the outcomes and start the work on new frames, all together or, on an exception, not at all."""
+    async def take(self, outcomes: Sequence[Outcome]) -> Mapping[tuple[str, str], int]:
+        """Record the outcomes and start the work on new frames, all together or, on an exception, not at all.
+
+        Return the ids of the frames that were new, by camera and content hash.
+        """
         admitted = [outcome for outcome in outcomes if isinstance(outcome, AdmittedFile)]
         refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)]
         async with self._broker.transaction() as transaction:
@@ -40,17 +43,24 @@ class FrameIntake:
             added = await self._add_cameras(connection, admitted)
             new = await frames.add(connection, [_new_frame(item) for item in admitted])
             now = self._clock.now()
-            work = [Work(StageName.DETECT, frame_id, camera_id, now) for (camera_id, _), frame_id in new.items()]
-            await transaction.publish(work)
+            priorities = {_key(item): item.priority for item in admitted}
+            await transaction.publish(
+                [Work(StageName.DETECT, frame_id, key[0], now, priorities[key]) for key, frame_id in new.items()]
+            )
             await arrivals.record(
                 connection,
-                [await _arrival(connection, item, new) for item in admitted] + [_refusal(item) for item in refused],
+                [await _arrival(connection, file, item, new) for item in admitted if (file := item.file)]
+                + [_refusal(item) for item in refused],
             )
+            learnt = {item.camera_id: item.clock_offset for item in admitted if item.clock_offset is not None}
+            for camera_id, offset in sorted(learnt.items()):
+                await cameras.set_clock_offset(connection, camera_id, offset)
             await announcements.add(connection, added)
         for item in refused:
-            _LOGGER.warning("Refused %r: %s", item.file.path, item.refusal.detail)
+            _LOGGER.warning("Refused %r: %s", item.refusal.path, item.refusal.detail)
         if added:
             self._announced.notify()
+        return new
 
     async def _add_cameras(self, connection: AsyncConnection, admitted: Sequence[AdmittedFile]) -> list[Announcement]:
         folders = {item.camera_id: item.folder for item in admitted}
@@ -64,22 +74,30 @@ class FrameIntake:
         return added
 
 
+def _key(item: AdmittedFile) -> tuple[str, str]:
+    return item.camera_id, item.picture.content_hash
+
+
 def _new_frame(item: AdmittedFile) -> NewFrame:
     return NewFrame(
         camera_id=item.camera_id,
         content_hash=item.picture.content_hash,
         media_path=item.media_path,
-        captured_at=item.arrived_at,
+        captured_at=item.captured_at,
         arrived_at=item.arrived_at,
         width=item.picture.width,
         height=item.picture.height,
+        source=item.source,
+        time_source=item.time_source,
+        size_bytes=len(item.picture.content),
     )
 
 
-async def _arrival(connection: AsyncConnection, item: AdmittedFile, new: Mapping[tuple[str, str], int]) -> Arrival:
-    key = (item.camera_id, item.picture.content_hash)
-    frame_id = new.get(key) or await frames.find_id(connection, *key)
-    return Arrival(item.file, item.arrived_at, item.camera_id, frame_id)
+async def _arrival(
+    connection: AsyncConnection, file: FileVersion, item: AdmittedFile, new: Mapping[tuple[str, str], int]
+) -> Arrival:
+    frame_id = new.get(_key(item)) or await frames.find_id(connection, *_key(item))
+    return Arrival(file, item.arrived_at, item.camera_id, frame_id)
 
 
 def _refusal(item: RefusedFile) -> Arrival:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,6 +44,19 @@ async def remove(connection: AsyncConnection, camera_id: str, at: datetime) -> b
         update(cameras).where(cameras.c.id == camera_id, cameras.c.removed_at.is_(None)).values(removed_at=at)
     )
     return result.rowcount > 0
+
+
+async def set_clock_offset(connection: AsyncConnection, camera_id: str, offset: timedelta) -> None:
+    """Store what was learnt of a camera's clock: what is to be added to the time that it shows."""
+    query = update(cameras).where(cameras.c.id == camera_id).values(clock_offset_seconds=offset.total_seconds())
+    await connection.execute(query)
+
+
+async def clock_offsets(connection: AsyncConnection) -> Mapping[str, float]:
+    """Return what was learnt of the cameras' clocks, in seconds, by camera id."""
+    query = select(cameras.c.id, cameras.c.clock_offset_seconds)
+    query = query.where(cameras.c.clock_offset_seconds.is_not(None), cameras.c.removed_at.is_(None))
+    return {row.id: row.clock_offset_seconds for row in await connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)

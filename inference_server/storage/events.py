@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor
 from inference_server.core.detection import Track
 from inference_server.core.event import EndReason, Event
-from inference_server.storage.rows import AnyRow, Page, decode_cursor, encode_cursor
+from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
 from inference_server.storage.tables import assessments, events
 
 _TRACKS = TypeAdapter(tuple[Track, ...])
@@ -42,14 +42,34 @@ class EventFilter:
     until: datetime | None = None
 
 
-async def start(connection: AsyncConnection, camera_id: str, started_at: datetime, change: EventChange) -> Event:
-    """Open an event and return it. A camera has one open event at most: a second raises IntegrityError."""
-    query = events.insert().values(camera_id=camera_id, started_at=started_at, **_columns(change))
+async def start(
+    connection: AsyncConnection,
+    camera_id: str,
+    started_at: datetime,
+    change: EventChange,
+    ended: tuple[datetime, EndReason] | None = None,
+) -> Event:
+    """Add an event and return it: an open one, of which a camera has one at most (a second raises IntegrityError), or
+    one of the past, which ended when and because `ended` says.
+    """
+    ended_at, reason = ended or (None, None)
+    query = events.insert().values(
+        camera_id=camera_id,
+        started_at=started_at,
+        ended_at=ended_at,
+        end_reason=reason.value if reason else None,
+        **_columns(change),
+    )
     event_id = (await connection.execute(query.returning(events.c.id))).scalar_one()
     assessment_id = await _add_assessment(connection, event_id, change.assessment)
     await connection.execute(update(events).where(events.c.id == event_id).values(assessment_id=assessment_id))
     return Event(
-        id=event_id, camera_id=camera_id, started_at=started_at, ended_at=None, end_reason=None, **_fields(change)
+        id=event_id,
+        camera_id=camera_id,
+        started_at=started_at,
+        ended_at=ended_at,
+        end_reason=reason,
+        **_fields(change),
     )
 
 
@@ -95,8 +115,22 @@ async def open_events_of(connection: AsyncConnection, camera_ids: Iterable[str])
 
 async def last_end(connection: AsyncConnection, camera_id: str) -> datetime | None:
     """Return when the camera's newest event ended, or None when it had none or that is open."""
-    query = select(events.c.ended_at).where(events.c.camera_id == camera_id).order_by(events.c.id.desc()).limit(1)
+    newest_first = (events.c.started_at.desc(), events.c.id.desc())
+    query = select(events.c.ended_at).where(events.c.camera_id == camera_id).order_by(*newest_first).limit(1)
     return (await connection.execute(query)).scalar()
+
+
+async def past_event(connection: AsyncConnection, camera_id: str, at: datetime, max_frames: int) -> Event | None:
+    """Return a camera's event that had begun and not yet ended at a time and has fewer frames than that, if any."""
+    query = _query().where(
+        events.c.camera_id == camera_id,
+        events.c.started_at <= at,
+        events.c.ended_at >= at,
+        events.c.frame_count < max_frames,
+        events.c.deleted_at.is_(None),
+    )
+    row = (await connection.execute(query.order_by(events.c.started_at.desc(), events.c.id.desc()).limit(1))).first()
+    return _event(row) if row else None
 
 
 async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
@@ -107,7 +141,7 @@ async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
 
 async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, cursor: str | None) -> Page[Event]:
     """Return events, newest first. Raises BadCursorError."""
-    query = _query().order_by(events.c.id.desc())
+    query = _query().order_by(events.c.started_at.desc(), events.c.id.desc())
     if wanted.camera_id is not None:
         query = query.where(events.c.camera_id == wanted.camera_id)
     if wanted.min_score is not None:
@@ -117,9 +151,12 @@ async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, 
     if wanted.until is not None:
         query = query.where(events.c.started_at < wanted.until)
     if cursor is not None:
-        query = query.where(events.c.id < decode_cursor(cursor))
+        at, last_id = decode_moment(cursor)
+        same = and_(events.c.started_at == at, events.c.id < last_id)
+        query = query.where(or_(events.c.started_at < at, same))
     rows = (await connection.execute(query.limit(limit + 1))).all()
-    return Page(tuple(map(_event, rows[:limit])), encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    items = tuple(map(_event, rows[:limit]))
+    return Page(items, encode_moment(items[-1].started_at, items[-1].id) if len(rows) > limit else None)
 
 
 async def _add_assessment(connection: AsyncConnection, event_id: int, assessment: Assessment) -> int:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.detection import Box, Detection, Label, Sighting
-from inference_server.core.frame import Frame
+from inference_server.core.frame import Frame, FrameSource, TimeSource
 from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import detections, frames
 
@@ -25,6 +25,9 @@ class NewFrame:
     arrived_at: datetime
     width: int
     height: int
+    source: FrameSource = FrameSource.FOLDER
+    time_source: TimeSource = TimeSource.ARRIVAL
+    size_bytes: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -68,6 +71,14 @@ async def latest(connection: AsyncConnection, camera_id: str) -> Frame | None:
     query = select(frames).where(frames.c.camera_id == camera_id).order_by(*newest_first).limit(1)
     row = (await connection.execute(query)).one_or_none()
     return _frame(row) if row else None
+
+
+async def last_arrival(connection: AsyncConnection, event_id: int) -> datetime | None:
+    """Return when the last of an event's pictures arrived."""
+    of_event = select(detections.c.frame_id).where(detections.c.event_id == event_id)
+    query = select(func.max(frames.c.arrived_at)).where(frames.c.id.in_(of_event))
+    last: datetime | None = (await connection.execute(query)).scalar()
+    return last
 
 
 async def add_detections(connection: AsyncConnection, found: Mapping[int, Sequence[Detection]]) -> None:
@@ -129,6 +140,8 @@ def _frame(row: AnyRow) -> Frame:
         arrived_at=row.arrived_at,
         width=row.width,
         height=row.height,
+        source=FrameSource(row.source),
+        time_source=TimeSource(row.time_source),
     )
 
 

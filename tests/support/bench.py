@@ -13,6 +13,7 @@ from sqlalchemy import URL, select
 from inference_server.core.announcement import Announcement, CameraState
 from inference_server.core.detection import Box, Detection, Label
 from inference_server.core.event import Event
+from inference_server.core.frame import FrameSource
 from inference_server.core.signal import Signal
 from inference_server.detection.detector import Picture
 from inference_server.ingest.admission import AdmittedFile
@@ -117,19 +118,33 @@ class Bench:
         *seen: Detection,
         camera: str = CAMERA,
         at: datetime | None = None,
+        arrived_at: datetime | None = None,
+        source: FrameSource = FrameSource.FOLDER,
         fails: Exception | None = None,
         number: int | None = None,
     ) -> AdmittedFile:
-        """Return an admitted picture in which the detector sees this, or at which it fails. A number repeats one."""
+        """Return an admitted picture in which the detector sees this, or at which it fails. A number repeats one.
+
+        It was taken at `at` and arrived then, unless it came late.
+        """
         if number is None:
             self._pictures += 1
             number = self._pictures
         self.detector.script[number] = fails or seen
         picture = examine(plain_png(number), TINY_ALLOWED)
-        arrived_at = at or self.clock.now()
+        captured_at = at or self.clock.now()
         media_path = self.media.write(camera, picture.content_hash, picture.extension, picture.content)
         file = FileVersion(f"{camera}/{number}.png", len(picture.content), number)
-        return AdmittedFile(file, camera, camera, picture, media_path, arrived_at)
+        return AdmittedFile(
+            file=file,
+            folder=camera,
+            camera_id=camera,
+            picture=picture,
+            media_path=media_path,
+            arrived_at=arrived_at or captured_at,
+            captured_at=captured_at,
+            source=source,
+        )
 
     async def take(self, *pictures: AdmittedFile) -> None:
         """Take pictures in."""

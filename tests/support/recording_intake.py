@@ -2,7 +2,7 @@
 """An Intake that remembers what it was given, and fails when it is told to."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference_server.ingest.admission import AdmittedFile, Outcome
@@ -20,26 +20,27 @@ class RecordingIntake:
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def take(self, outcomes: Sequence[Outcome]) -> None:
+    async def take(self, outcomes: Sequence[Outcome]) -> Mapping[tuple[str, str], int]:
         """Remember the outcomes."""
         if self.failures:
             self.failed.set()
             raise self.failures.pop(0)
-        if any(isinstance(item, AdmittedFile) and item.file.path in self.troublesome for item in outcomes):
+        if any(_path(item) in self.troublesome for item in outcomes):
             raise ValueError("troublesome")
         async with self._changed:
             self.taken += outcomes
             self._changed.notify_all()
+        return {}
 
     @property
     def paths(self) -> list[str]:
         """Which files were taken, in order."""
-        return [outcome.file.path for outcome in self.taken]
+        return [_path(outcome) for outcome in self.taken]
 
     @property
     def contents(self) -> dict[str, bytes]:
         """The content that was admitted last of each file."""
-        return {item.file.path: item.picture.content for item in self.taken if isinstance(item, AdmittedFile)}
+        return {_path(item): item.picture.content for item in self.taken if isinstance(item, AdmittedFile)}
 
     async def until_taken(self, *paths: str) -> None:
         """Return when each of these files was taken."""
@@ -50,3 +51,8 @@ class RecordingIntake:
         """Return when the last admitted content of a file is this."""
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
             await self._changed.wait_for(lambda: self.contents.get(path) == content)
+
+
+def _path(outcome: Outcome) -> str:
+    assert outcome.file is not None
+    return outcome.file.path

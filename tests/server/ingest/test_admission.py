@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The gate: what becomes of one file below the watch root."""
 
+import io
 import os
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from PIL import Image
 
-from inference_server.core.frame import RefusalReason
+from inference_server.core.camera import CameraSettings, Mask
+from inference_server.core.frame import FrameSource, RefusalReason, TimeSource
+from inference_server.core.message import Priority
 from inference_server.ingest.admission import Admission, AdmittedFile, Outcome, RefusedFile
+from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.ingest.picture import examine
 from inference_server.settings import IngestSettings
 from inference_server.storage.media import MediaFolder
 from tests.support.home import MovableClock
-from tests.support.pictures import TINY_ALLOWED, jpeg, png
+from tests.support.pictures import TINY_ALLOWED, encoded, jpeg, noise, png
 from tests.support.privileges import public_folder, unprivileged
 
+LEFT_HALF = Mask(((0, 0), (0.5, 0), (0.5, 1), (0, 1)))
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -27,10 +35,12 @@ class Gate:
     media: MediaFolder
     clock: MovableClock
     limits: IngestSettings = TINY_ALLOWED
+    cameras: KnownCameras = field(default_factory=lambda: KnownCameras(ZoneInfo("Europe/Berlin")))
+    source: FrameSource = FrameSource.FOLDER
 
     def admit(self, path: Path) -> Outcome | None:
         """Return what becomes of a file."""
-        return Admission(self.root, self.media, self.limits, self.clock).admit(path)
+        return Admission(self.root, self.media, self.limits, self.clock, self.cameras).admit(path, self.source)
 
     def write(self, name: str | bytes, content: bytes = b"") -> Path:
         """Write a file below the root."""
@@ -85,6 +95,60 @@ def test_a_picture_arrived_when_its_file_was_closed_or_renamed(gate: Gate) -> No
 def test_a_picture_never_arrived_in_the_future(gate: Gate) -> None:
     gate.clock.time = datetime(2001, 1, 1, tzinfo=UTC)
     assert gate.admitted(gate.write("front/1.jpg")).arrived_at == gate.clock.now()
+
+
+def test_a_picture_was_taken_when_its_name_says_so_in_the_cameras_zone(gate: Gate) -> None:
+    gate.clock.time = datetime.now(UTC)
+    taken = gate.clock.now().replace(microsecond=0)
+    for camera, zone in (("front", "Europe/Berlin"), ("tokyo", "Asia/Tokyo")):
+        path = gate.write(f"{camera}/snap/Schedule_{taken.astimezone(ZoneInfo(zone)):%Y%m%d-%H%M%S}.jpg", jpeg(7))
+        gate.cameras.update({"tokyo": CameraSettings("Asia/Tokyo")}, {})
+        gate.clock.time = datetime.now(UTC)
+        outcome = gate.admitted(path)
+        assert (outcome.captured_at, outcome.time_source) == (taken, TimeSource.FILE_NAME)
+        assert (outcome.source, outcome.priority) == (FrameSource.FOLDER, Priority.LIVE)
+
+
+def test_a_picture_without_any_time_was_taken_when_its_file_was_written(gate: Gate) -> None:
+    path = gate.write("front/1.jpg")
+    written_at = datetime.now(UTC) - timedelta(hours=1)
+    os.utime(path, (written_at.timestamp(), written_at.timestamp()))
+    outcome = gate.admitted(path)
+    assert abs(outcome.captured_at - written_at) < timedelta(milliseconds=1)
+    assert outcome.time_source is TimeSource.MODIFIED
+    os.utime(path, (0, 0))
+    outcome = gate.admitted(path)
+    assert (outcome.captured_at, outcome.time_source) == (outcome.arrived_at, TimeSource.ARRIVAL)
+
+
+def test_an_old_picture_that_is_imported_keeps_its_time_and_teaches_nothing(gate: Gate) -> None:
+    gate.source = FrameSource.IMPORT
+    outcome = gate.admitted(gate.write("front/Schedule_20210501-120000.jpg"))
+    assert (outcome.captured_at, outcome.time_source) == (datetime(2021, 5, 1, 10, tzinfo=UTC), TimeSource.FILE_NAME)
+    assert (outcome.source, outcome.priority, outcome.clock_offset) == (FrameSource.IMPORT, Priority.HISTORY, None)
+
+
+def test_what_is_learnt_of_a_clock_is_to_be_stored_once(gate: Gate) -> None:
+    shown = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=100)
+    path = gate.write(f"front/{int(shown.timestamp())}.jpg")
+    learnt = gate.admitted(path).clock_offset
+    assert learnt is not None
+    assert timedelta(seconds=99) < learnt < timedelta(seconds=130)
+    gate.cameras.update({}, {"front": learnt.total_seconds()})
+    assert gate.admitted(path).clock_offset is None
+
+
+def test_a_mask_is_burnt_into_what_is_stored_and_the_content_stays_the_same(gate: Gate) -> None:
+    gate.cameras.update({"front": CameraSettings(masks=(LEFT_HALF,))}, {})
+    path = gate.write("front/1.jpg", encoded(noise()))
+    outcome = gate.admitted(path)
+    assert outcome.picture.content_hash == examine(path.read_bytes(), TINY_ALLOWED).content_hash
+    with Image.open(io.BytesIO(gate.media.read(outcome.media_path))) as stored:
+        assert stored.convert("L").crop((0, 0, 30, 48)).getextrema()[1] <= 3
+        assert stored.convert("L").crop((40, 0, 64, 48)).getextrema()[1] > 100
+    gate.cameras.update({}, {})
+    assert gate.admitted(path).picture.content_hash == outcome.picture.content_hash
+    assert gate.media.read(outcome.media_path) == outcome.picture.content
 
 
 def test_a_file_that_is_gone_again_is_nothing(gate: Gate) -> None:

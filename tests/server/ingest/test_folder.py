@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, override
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,6 +19,7 @@ from inference_server.core.frame import RefusalReason
 from inference_server.ingest import folder
 from inference_server.ingest.admission import Admission, RefusedFile
 from inference_server.ingest.folder import FolderWatch, is_candidate
+from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
 from inference_server.storage.arrivals import Arrival, record
 from inference_server.storage.database import Database
@@ -62,7 +64,7 @@ class Watched:
         """Return a watch on the root."""
         return FolderWatch(
             self.root,
-            admission=Admission(self.root, self.media, TINY_ALLOWED, MovableClock()),
+            admission=Admission(self.root, self.media, TINY_ALLOWED, MovableClock(), KnownCameras(ZoneInfo("UTC"))),
             intake=self.intake,
             database=self.database,
             health=self.health,

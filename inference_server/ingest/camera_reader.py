@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Keeps what admission knows of the cameras up to date, and says which of their clocks are wrong."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from inference_server.ingest.camera_clock import SLOW_UPLOAD
+from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.storage import camera_settings, cameras
+from inference_server.storage.database import STORAGE_FAILURES, Database
+
+_LOGGER = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 2.0
+"""How soon a change that another process made counts here."""
+NAMED = 5
+"""Wrong clocks that are named one by one."""
+
+
+class CameraReader:
+    """Reads settings and clocks from the database."""
+
+    def __init__(self, database: Database, known: KnownCameras, health: HealthBoard) -> None:
+        """Take what is to be kept up to date. Nothing is admitted before the first `read`: it would miss its masks."""
+        self._database = database
+        self._known = known
+        self._health = health
+
+    async def read(self) -> None:
+        """Read everything now. Raises one of STORAGE_FAILURES."""
+        async with self._database.reading() as connection:
+            settings = await camera_settings.all_settings(connection)
+            offsets = await cameras.clock_offsets(connection)
+        self._known.update(settings, offsets)
+        self._report(offsets)
+
+    async def run(self) -> None:
+        """Read every few seconds until cancelled; what is known stays while the database is down."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            try:
+                await self.read()
+            except STORAGE_FAILURES as error:
+                _LOGGER.debug("The cameras' settings cannot be read now: %s", error)
+
+    def _report(self, offsets: Mapping[str, float]) -> None:
+        wrong = {name: seconds for name, seconds in offsets.items() if abs(seconds) > SLOW_UPLOAD.total_seconds()}
+        if not wrong:
+            self._health.report("cameras", HealthState.OK)
+            return
+        clocks = [f"the clock of {name} is {_explained(seconds)}" for name, seconds in sorted(wrong.items())]
+        more = f", and {len(clocks) - NAMED} more are wrong" if len(clocks) > NAMED else ""
+        first = ", ".join(clocks[:NAMED])
+        self._health.report(
+            "cameras",
+            HealthState.DEGRADED,
+            last_error=f"{first[0].upper()}{first[1:]}{more}.",
+            still_works="Their pictures are judged, at the time of their arrival.",
+            remedy="Let the camera set its clock by a time server (NTP) and check its time zone. If it keeps the time "
+            "of another zone than the home's, tell which: hsi cameras set CAMERA --time-zone ZONE.",
+            wrong_clocks=len(wrong),
+        )
+
+
+def _explained(seconds: float) -> str:
+    amount = timedelta(seconds=round(abs(seconds)))
+    hours, rest = divmod(amount.seconds, 3600)
+    parts = ((amount.days, "d"), (hours, "h"), (rest // 60, "min"))
+    told = " ".join(f"{number} {unit}" for number, unit in parts if number)
+    return f"{told} {'behind' if seconds > 0 else 'ahead'}"

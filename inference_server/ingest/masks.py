@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Privacy masks: what nobody may see is made black before anything sees or stores the picture."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageDraw
+
+from inference_server.core.camera import Mask
+from inference_server.core.colour import as_rgb
+from inference_server.core.frame import RefusalReason
+from inference_server.ingest.picture import MAX_EXIF_BYTES, Picture, RefusedError, turn
+
+QUALITY = 95
+
+type Rgb = NDArray[np.uint8]
+"""Pixels of a picture, [height, width, 3]."""
+type Covered = NDArray[np.bool_]
+"""Which pixels of a picture, [height, width], a mask covers."""
+
+_TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by the orientation that its EXIF tells."""
+
+
+@lru_cache(maxsize=8)
+def covered(masks: tuple[Mask, ...], width: int, height: int) -> Covered:
+    """Return which pixels the masks cover; those that an outline touches are covered too."""
+    image = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(image)
+    for mask in masks:
+        draw.polygon([(x * width, y * height) for x, y in mask.points], fill=1, outline=1, width=3)
+    return np.asarray(image)
+
+
+def fill(pixels: Rgb, masks: tuple[Mask, ...]) -> None:
+    """Make what the masks cover black, in place, in a picture as it is displayed."""
+    height, width, _ = pixels.shape
+    pixels[covered(masks, width, height)] = 0
+
+
+def burn(picture: Picture, masks: tuple[Mask, ...]) -> Picture:
+    """Return a picture as it is displayed, with its masks burnt in; nothing else is in its file, no EXIF, no thumbnail.
+
+    It is a JPEG whatever it was; its hash stays that of what arrived. Without masks it is returned as it is. Raises
+    RefusedError for one that cannot be decoded to the full.
+    """
+    if not masks:
+        return picture
+    with turn(picture.width * picture.height):
+        try:
+            upright = _upright(Image.fromarray(_decoded(picture)), picture.exif)
+            pixels = np.array(upright)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise many kinds for hostile bytes
+            detail = f"The privacy masks cannot be burnt in, because the picture cannot be decoded: {error}"
+            raise RefusedError(RefusalReason.CORRUPT, detail) from error
+        fill(pixels, masks)
+        content = simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorspace="RGB", colorsubsampling="420")
+    return replace(picture, content=content, extension="jpg", width=upright.width, height=upright.height, exif=b"")
+
+
+def media_name(picture: Picture, masks: Sequence[Mask]) -> str:
+    """Return the name of a picture's file: other masks make another file, which replaces none that is in use."""
+    if not masks:
+        return picture.content_hash
+    return f"{picture.content_hash}-{hashlib.sha256(repr(tuple(masks)).encode()).hexdigest()[:8]}"
+
+
+def _decoded(picture: Picture) -> Rgb:
+    if picture.extension == "jpg":
+        try:
+            decoded: Rgb = simplejpeg.decode_jpeg(picture.content, "RGB")
+        except ValueError:
+            pass  # for instance CMYK, or filling between its parts: Pillow can
+        else:
+            return decoded
+    with Image.open(io.BytesIO(picture.content), formats=["JPEG", "PNG"]) as image:
+        return np.asarray(as_rgb(image))
+
+
+def _upright(image: Image.Image, exif: bytes) -> Image.Image:
+    method = _TURNED.get(_orientation(exif))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(exif: bytes) -> int:
+    block = Image.Exif()
+    try:
+        block.load(exif[:MAX_EXIF_BYTES])
+        return int(block.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - Pillow's parser raises many kinds for hostile bytes
+        return 1

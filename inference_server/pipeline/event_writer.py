@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Writing events: what new sightings make of one, judged anew."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from inference_server.core.assessment import Assessment
+from inference_server.core.clock import Clock
+from inference_server.core.detection import Sighting, Track
+from inference_server.core.event import Event
+from inference_server.detection.tracking import link_tracks
+from inference_server.pipeline.batch import BatchRules, Segment, not_before
+from inference_server.risk.evidence import Evidence, is_night
+from inference_server.risk.rules import assess
+from inference_server.settings import RiskSettings
+from inference_server.storage import events, frames
+from inference_server.storage.events import EventChange
+
+
+class EventWriter:
+    """Stores what a segment of sightings makes of an event."""
+
+    def __init__(self, clock: Clock, *, rules: BatchRules, risk: RiskSettings, zone: ZoneInfo) -> None:
+        """Take what events are judged by; the zone decides what night is."""
+        self._clock = clock
+        self._rules = rules
+        self._risk = risk
+        self._zone = zone
+
+    async def write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
+        """Start an event with the segment's sightings, or add these to the one that it continues; return it open."""
+        change = await self._change(connection, segment.continues, segment.sightings)
+        if segment.continues is None:
+            event = await events.start(connection, camera_id, segment.sightings[0].captured_at, change)
+        else:
+            event = await events.change(connection, segment.continues, change)
+        await frames.give_to_event(connection, [sighting.frame_id for sighting in segment.sightings], event.id)
+        return event
+
+    async def write_past(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
+        """Do the same with an event of the past, which has ended before anybody heard of it; return it ended."""
+        before, sightings = segment.continues, segment.sightings
+        change = await self._change(connection, before, sightings)
+        started_at = before.started_at if before else sightings[0].captured_at
+        end = segment.end or self._rules.end(started_at, change.last_detection_at)
+        if before is None:
+            event = await events.start(connection, camera_id, started_at, change, (end.at, end.reason))
+        else:
+            changed = await events.change(connection, before, change)
+            event = await events.end(connection, changed, end.at, end.reason)
+        await frames.give_to_event(connection, [sighting.frame_id for sighting in sightings], event.id)
+        return event
+
+    async def _change(self, connection: AsyncConnection, event: Event | None, new: Sequence[Sighting]) -> EventChange:
+        known: list[Sighting] = []
+        if event is not None:
+            stored = await frames.sightings_of_event(connection, event.id)
+            known = [not_before(sighting, event.started_at) for sighting in stored]
+        best = max(new, key=_confidence)
+        if event is not None and event.best_confidence >= _confidence(best):
+            best_frame_id, best_confidence = event.best_frame_id, event.best_confidence
+        else:
+            best_frame_id, best_confidence = best.frame_id, _confidence(best)
+        started_at = event.started_at if event else new[0].captured_at
+        last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
+        tracks = link_tracks((*known, *new))
+        return EventChange(
+            last_detection_at=last_detection_at,
+            frame_count=(event.frame_count if event else 0) + len(new),
+            best_frame_id=best_frame_id,
+            best_confidence=best_confidence,
+            tracks=tracks,
+            assessment=self._assess(tracks, last_detection_at),
+        )
+
+    def _assess(self, tracks: tuple[Track, ...], seen_at: datetime) -> Assessment:
+        local = seen_at.astimezone(self._zone)
+        night = is_night(local, self._risk.night_starts_hour, self._risk.night_ends_hour)
+        return assess(Evidence(tracks, local, night), self._clock)
+
+
+def _confidence(sighting: Sighting) -> float:
+    return max(detection.confidence for detection in sighting.detections)
