@@ -22,11 +22,12 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
-from inference_server.ingest.admission import Admission
+from inference_server.ingest.admission import Admission, Gate
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.folder import FolderWatch
 from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.ingest.uploads import Uploads
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.observability.logs import LoopErrors
@@ -91,7 +92,6 @@ class Server:
             role=role,
             detector=lambda: self.judging.status.state,
         )
-        self.backpressure = Backpressure()
         self.known_cameras = KnownCameras(settings.zone)
         self.camera_reader = CameraReader(self.database, self.known_cameras, self.health)
         self._stopping = False
@@ -210,6 +210,18 @@ class Server:
             rescan_seconds=settings.ingest.rescan_seconds,
         )
 
+    def _uploads(self) -> Uploads:
+        limits = self.settings.ingest
+        return Uploads(
+            self.folder.uploads,
+            gate=Gate(self.media, limits, self.known_cameras),
+            intake=self._intake(),
+            database=self.database,
+            backpressure=self.backpressure,
+            clock=self.clock,
+            max_bytes=limits.max_bytes,
+        )
+
     def _intake(self) -> FrameIntake:
         return FrameIntake(self.broker, self.announced, self.clock, judging=self.judging)
 
@@ -276,6 +288,8 @@ class Server:
             queue_status=self.broker.status,
             announced=self.announced,
             server_changed=self.server_changed,
+            uploads=self._uploads(),
+            cameras_changed=self.camera_reader.read_if_possible,
             ready=self._is_ready,
             started_at=self.clock.now(),
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if self.database.shared else ApiLimits(),

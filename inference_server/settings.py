@@ -156,6 +156,13 @@ class RiskSettings(Section):
         return LevelThresholds(self.medium, self.high, self.critical)
 
 
+def known_time_zone(name: str) -> str:
+    """Return the name of a time zone. Raises ValueError for one that does not exist."""
+    if name not in available_timezones():
+        raise ValueError(f'"{name[:60]}" is no time zone; use a name such as "Europe/Berlin"')
+    return name
+
+
 def _machine_zone() -> str:
     """Return the machine's time zone: of the variable TZ, which the Supervisor sets, or of its own clock."""
     zones = available_timezones()
@@ -187,7 +194,7 @@ class Settings(BaseSettings):
     worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
     """What this process is called among the workers on one database; None makes a name up."""
     name: Annotated[str, Field(min_length=1, max_length=100)] = "Home Security Intelligence"
-    time_zone: str = Field(default_factory=_machine_zone)
+    time_zone: Annotated[str, AfterValidator(known_time_zone)] = Field(default_factory=_machine_zone)
     mdns: bool = True
     """Show the server on the local network, so that Home Assistant finds it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -197,13 +204,6 @@ class Settings(BaseSettings):
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f'"{value}" is no time zone; use a name such as "Europe/Berlin"')
-        return value
 
     @field_validator("watch_root")
     @classmethod

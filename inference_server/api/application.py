@@ -8,15 +8,18 @@ from aiohttp import web
 
 from inference_server.api import middlewares, openapi, websocket
 from inference_server.api.authentication import AUTHENTICATOR, Authenticator
+from inference_server.api.bodies import BODY_LIMITS, MAX_BODY
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.feed import FEED, Feed
-from inference_server.api.routes import cameras, events, frames, refusals, system
+from inference_server.api.routes import camera_settings, cameras, events, frames, refusals, system, uploads
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
 
 _RESOURCES: tuple[AnyRoute, ...] = (
     *system.ROUTES,
     *cameras.ROUTES,
+    *camera_settings.ROUTES,
+    *uploads.ROUTES,
     *events.ROUTES,
     *frames.ROUTES,
     *refusals.ROUTES,
@@ -30,12 +33,13 @@ def create_application(context: ApiContext) -> web.Application:
     """Return the application; the database must be open when it starts."""
     application = web.Application(
         middlewares=(middlewares.log, middlewares.problems, middlewares.body_limit),
-        client_max_size=middlewares.MAX_BODY,
+        client_max_size=MAX_BODY,
     )
     throttle = Throttle(context.clock, context.limits.refusals_per_minute)
     application[CONTEXT] = context
     application[AUTHENTICATOR] = Authenticator(context.database, throttle)
     application[FEED] = Feed(context)
+    application[BODY_LIMITS] = {}
     application[PICTURE_TURNS] = asyncio.Semaphore(context.limits.pictures_at_once)
     application[websocket.OPEN_SOCKETS] = set()
     register(application, ROUTES)

@@ -2,15 +2,19 @@
 """What the routes need, given by the composition root."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import BinaryIO, Protocol
 
 from aiohttp import web
 
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.clock import Clock
+from inference_server.core.frame import Refusal
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorStatus, QueueStatus
+from inference_server.core.upload import Upload, UploadedFrame
 from inference_server.observability.health import HealthBoard
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -47,6 +51,32 @@ class ApiLimits:
     """How long a new connection may take to send its first request."""
     keepalive_seconds: float = 75.0
     """How long a connection may be silent between two requests."""
+    body_silence_seconds: float = 15.0
+    """How long a body may pause."""
+    body_seconds: float = 300.0
+    """How long a body may take."""
+
+
+class Uploads(Protocol):
+    """Takes uploaded files in."""
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest size of a file."""
+        ...
+
+    @property
+    def closed(self) -> str | None:
+        """Why nothing is taken now, in plain words; None while something is."""
+        ...
+
+    def receiving(self) -> AbstractContextManager[BinaryIO]:
+        """Give a file to receive into, which is gone afterwards. Raises OSError."""
+        ...
+
+    async def take(self, upload: Upload) -> UploadedFrame | Refusal:
+        """Admit an upload. Raises one of STORAGE_FAILURES when it cannot be stored now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +96,9 @@ class ApiContext:
     """Notified after each commit that added announcements."""
     server_changed: Signal
     """Notified when the server object changed."""
+    uploads: Uploads
+    cameras_changed: Callable[[], Awaitable[None]]
+    """Called after a commit that changed a camera's settings; returns once they count."""
     ready: Callable[[], bool]
     started_at: datetime
     limits: ApiLimits = ApiLimits()

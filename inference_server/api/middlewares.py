@@ -8,11 +8,9 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from inference_server.api.problems import ProblemCode, ProblemError, storage_down
+from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, too_large
+from inference_server.api.problems import ProblemCode, ProblemError, invalid_request, storage_down
 from inference_server.storage.database import STORAGE_FAILURES
-
-MAX_BODY = 64 << 10
-"""Bytes; no request of schema version 1 has a body."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +43,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return error.response()
     except web.HTTPException as error:
         return _of_aiohttp(request, error).response()
+    except ConnectionError:
+        _LOGGER.debug("%s broke %s off", request.remote, request.rel_url.raw_path)
+        return invalid_request("The connection was broken off.", "Send it again.").response()
     except STORAGE_FAILURES as error:
         _LOGGER.warning("%s %s: %s", request.method, request.rel_url.raw_path, error)
         return storage_down().response()
@@ -60,9 +61,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def body_limit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a request whose body is too large, before anything reads it."""
-    if request.content_length is not None and request.content_length > MAX_BODY:
-        raise _too_large()
+    """Refuse a request whose body is too large, before anything reads it; what it says of its size may be a lie."""
+    limit = request.app[BODY_LIMITS].get(request.match_info.route, MAX_BODY)
+    if request.content_length is not None and request.content_length > limit:
+        raise too_large(limit)
     return await handler(request)
 
 
@@ -93,19 +95,10 @@ def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
     if isinstance(error, web.HTTPNotFound):
         return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", documentation)
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return _too_large()
+        return too_large(MAX_BODY)
     return ProblemError(
         ProblemCode.INVALID_REQUEST,
         f"The request is not understood: {error.reason}.",
         documentation,
         status=max(error.status, HTTPStatus.BAD_REQUEST),
-    )
-
-
-def _too_large() -> ProblemError:
-    return ProblemError(
-        ProblemCode.TOO_LARGE,
-        f"The request's body is larger than {MAX_BODY} bytes.",
-        "Send no body; pictures go into the camera's folder.",
-        headers={hdrs.CONNECTION: "close"},
     )

@@ -13,7 +13,7 @@ from inference_server.api import problems, websocket
 from inference_server.api.context import ApiContext
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import Problem, ProblemCode
-from inference_server.api.routing import AnyRoute, Parameters, Route
+from inference_server.api.routing import BODY, AnyRoute, Parameters, Route
 from inference_server.api.schema import SCHEMA_VERSION
 
 PATH = "/api/openapi.json"
@@ -91,13 +91,28 @@ def _operation(route: AnyRoute, asked: Mapping[str, Any]) -> dict[str, Any]:
                 "schema": schema,
             }
             for name, schema in asked.get("properties", {}).items()
+            if name != BODY
         ],
-        "responses": {str(route.status.value): _success(route), **_failures(route)},
+        "responses": {**_successes(route), **_failures(route)},
     }
+    if route.has_body:
+        operation["requestBody"] = _body(asked["properties"][BODY])
     if route.scope is not None:
         operation["security"] = [{"token": []}]
         operation["description"] = f"Needs the scope `{route.scope}`."
     return operation
+
+
+def _body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        return {"required": True, "content": {"application/json": {"schema": schema}}}
+    form = {"type": "object", "properties": {"file": schema}, "required": ["file"]}
+    return {"required": True, "content": {"*/*": {"schema": schema}, "multipart/form-data": {"schema": form}}}
+
+
+def _successes(route: AnyRoute) -> dict[str, Any]:
+    statuses = [route.status, HTTPStatus.CREATED] if route.created else [route.status]
+    return {str(status.value): _success(route) for status in statuses}
 
 
 def _success(route: AnyRoute) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from inference_server.api.schema import WireObject
+from inference_server.core.frame import RefusalReason
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -27,6 +28,9 @@ class ProblemCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"
     TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    TOO_BUSY = "too_busy"
+    REFUSED = "refused"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
     INTERNAL = "internal"
@@ -57,6 +61,9 @@ _KINDS = {
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
     ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
+    ProblemCode.TOO_SLOW: ProblemKind(408, "Too slow"),
+    ProblemCode.TOO_BUSY: ProblemKind(429, "Too busy"),
+    ProblemCode.REFUSED: ProblemKind(422, "Refused"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
     ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
     ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
@@ -72,6 +79,8 @@ class Problem(WireObject):
     code: ProblemCode
     detail: str
     remedy: str
+    reason: RefusalReason | None = None
+    """Why what was sent was refused; of the code `refused` alone."""
 
 
 class ProblemError(Exception):
@@ -85,11 +94,17 @@ class ProblemError(Exception):
         *,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        reason: RefusalReason | None = None,
     ) -> None:
         """Take what the client is told."""
         super().__init__(detail)
         self.problem = Problem(
-            title=code.kind.title, status=status or code.kind.status, code=code, detail=detail, remedy=remedy
+            title=code.kind.title,
+            status=status or code.kind.status,
+            code=code,
+            detail=detail,
+            remedy=remedy,
+            reason=reason,
         )
         self.headers = headers or {}
 
@@ -99,7 +114,7 @@ class ProblemError(Exception):
             status=self.problem.status,
             headers=self.headers,
             content_type=CONTENT_TYPE,
-            text=self.problem.model_dump_json(),
+            text=self.problem.model_dump_json(exclude_none=True),
         )
 
 
@@ -137,8 +152,14 @@ def storage_down() -> ProblemError:
         ProblemCode.STORAGE_DOWN,
         "The database or the disk does not answer.",
         "Ask again later; GET /api/system/health/full says which part is down and what to do.",
-        headers={"Retry-After": "10"},
+        headers={hdrs.RETRY_AFTER: "10"},
     )
+
+
+def too_busy(reason: str, seconds: int) -> ProblemError:
+    """Return the problem of what cannot be taken in now, but later."""
+    remedy = f"Try again in {seconds} seconds; GET /api/system/health/full shows which part is unwell."
+    return ProblemError(ProblemCode.TOO_BUSY, reason, remedy, headers={hdrs.RETRY_AFTER: str(seconds)})
 
 
 def no_picture(detail: str, remedy: str) -> ProblemError:

@@ -3,7 +3,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPMethod, HTTPStatus
@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from inference_server.api.authentication import AUTHENTICATOR
+from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, MULTIPART_EXTRA, Sent, read_json
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, invalid_request
@@ -34,11 +35,21 @@ PageSize = Annotated[int, Field(ge=1, le=200, description="How many items a page
 Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Cursor = Annotated[str, Field(min_length=1, max_length=64, description="The `next_cursor` of the page before.")]
 
+MOST_EXPLAINED = 5
+"""Mistakes of one request that its answer names."""
+
 PICTURE_TURNS = web.AppKey("picture_turns", asyncio.Semaphore)
 
 
+BODY = "body"
+"""The field of the parameters that is the request's body instead of a part of its path or query."""
+
+
 class Parameters(BaseModel):
-    """What a request says in its path and query, checked. A name that no field has is refused."""
+    """What a request says in its path and query, checked. A name that no field has is refused.
+
+    A field `body` declares that the request has one: a model, sent as JSON, or a `Sent`, which the handler reads.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +66,15 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
     answer: type[Answer]
     handler: Callable[[ApiContext, Asked], Awaitable[Answer]]
     problems: tuple[ProblemCode, ...] = ()
+    max_body: Callable[[ApiContext], int] | None = None
+    """How many bytes the file may have that is sent; None where none is."""
+    created: Callable[[Answer], bool] | None = None
+    """Tells of an answer whether something new was made (201)."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a request of this route has a body."""
+        return BODY in self.parameters.model_fields
 
     @property
     def path_names(self) -> frozenset[str]:
@@ -70,23 +90,33 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
         """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
         if self.scope is not None:
             await request.app[AUTHENTICATOR].authorize(request, self.scope)
-        asked = self._parse(request)
+        asked = self._parse(request, await self._body(request))
         answer = await self.handler(request.app[CONTEXT], asked)
         if isinstance(answer, Picture):
             return await _picture_response(request, answer)
         if answer is None:
             return web.Response(status=self.status)
-        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+        status = HTTPStatus.CREATED if self.created and self.created(answer) else self.status
+        return web.Response(text=answer.model_dump_json(), content_type="application/json", status=status)
 
-    def _parse(self, request: web.Request) -> Asked:
+    async def _body(self, request: web.Request) -> dict[str, Any]:
+        if not self.has_body:
+            return {}
+        if self.parameters.model_fields[BODY].annotation is Sent:
+            return {BODY: Sent(request, self.max_body(request.app[CONTEXT]) if self.max_body else MAX_BODY)}
+        return {BODY: await read_json(request)}
+
+    def _parse(self, request: web.Request, body: dict[str, Any]) -> Asked:
         repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
         repeated |= request.query.keys() & self.path_names
         if repeated:
             raise invalid_request(f"Given more than once: {_named(repeated)}.")
+        if self.has_body and BODY in request.query:
+            raise invalid_request(_sentence(BODY, "extra_forbidden", ""))
         try:
-            return self.parameters.model_validate({**request.query, **request.match_info})
+            return self.parameters.model_validate({**request.query, **request.match_info, **body})
         except ValidationError as error:
-            known = self.parameters.model_fields.keys() - self.path_names
+            known = self.parameters.model_fields.keys() - self.path_names - {BODY}
             remedy = f"Known parameters: {_named(known)}." if known else "This path takes no parameters."
             raise invalid_request(_explained(error), remedy) from error
 
@@ -97,7 +127,9 @@ type AnyRoute = Route[Any, Any]
 def register(application: web.Application, routes: Iterable[AnyRoute]) -> None:
     """Give each route to the application's router. What can be got can be asked for its head too."""
     for route in routes:
-        application.router.add_route(route.method, route.path, route.respond)
+        added = application.router.add_route(route.method, route.path, route.respond)
+        if route.max_body:
+            application[BODY_LIMITS][added] = route.max_body(application[CONTEXT]) + MULTIPART_EXTRA
         if route.method is HTTPMethod.GET:
             application.router.add_route(HTTPMethod.HEAD, route.path, route.respond)
 
@@ -115,7 +147,15 @@ async def _picture_response(request: web.Request, picture: Picture) -> web.Respo
 
 
 def _explained(error: ValidationError) -> str:
-    return " ".join(_sentence(str(item["loc"][0])[:40], item["type"], item["msg"]) for item in error.errors())
+    problems = error.errors()[:MOST_EXPLAINED]
+    return " ".join(_sentence(_place(item["loc"]), item["type"], item["msg"]) for item in problems)
+
+
+def _place(steps: Sequence[int | str]) -> str:
+    """Return the name of a parameter, or the way to a field of the body."""
+    if steps[0] == BODY and len(steps) > 1:
+        return ".".join(str(step)[:40] for step in steps[1:6])
+    return str(steps[0])[:40]
 
 
 def _sentence(name: str, kind: str, message: str) -> str:

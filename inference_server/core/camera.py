@@ -12,7 +12,11 @@ from inference_server.core.polygon import Point, is_simple
 
 MAX_CAMERA_ID_LENGTH = 64
 """Characters; camera ids stand in URLs, file names and HA unique ids."""
+MAX_NAME_LENGTH = 100
+MAX_MASKS = 32
 MAX_MASK_POINTS = 64
+MAX_PATTERNS = 50
+MAX_PATTERN_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,16 @@ class CameraSettings:
     camera's folder, one without of the name of a file or of a folder that it lies in."""
     masks: tuple[Mask, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for more, or longer, than there may be."""
+        if len(self.masks) > MAX_MASKS:
+            raise ValueError(f"a camera has at most {MAX_MASKS} masks, not {len(self.masks)}")
+        if len(self.ignore_patterns) > MAX_PATTERNS:
+            raise ValueError(f"a camera has at most {MAX_PATTERNS} ignore patterns, not {len(self.ignore_patterns)}")
+        for pattern in self.ignore_patterns:
+            if not 1 <= len(pattern) <= MAX_PATTERN_LENGTH or not pattern.isprintable():
+                raise ValueError(f"an ignore pattern has 1 to {MAX_PATTERN_LENGTH} characters that can be shown")
+
     def ignores(self, path: str) -> bool:
         """Return whether a file is left alone; the path is relative to the camera's folder."""
         folded = path.casefold()
@@ -60,6 +74,13 @@ class CameraSettings:
             for pattern in map(str.casefold, self.ignore_patterns)
             for name in ([folded] if "/" in pattern else folded.split("/"))
         )
+
+
+def checked_name(name: str) -> str:
+    """Return a name that somebody gave a camera. Raises ValueError for one that cannot be shown."""
+    if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+        raise ValueError(f"a camera's name has 1 to {MAX_NAME_LENGTH} characters that can be shown")
+    return name.strip()
 
 
 def camera_id(folder: str) -> str:

@@ -33,6 +33,7 @@ class Arriving:
     """A picture's bytes on their way in, and what is known of them."""
 
     content: bytes
+    camera_id: str
     folder: str
     """What the camera is called where the picture comes from."""
     name: str
@@ -104,7 +105,7 @@ class Gate:
 
         Raises RefusedError, and OSError when it cannot be stored (disk full): it is then to be tried again.
         """
-        camera = camera_id(arriving.folder)
+        camera = arriving.camera_id
         arrived = examine(arriving.content, self._limits)
         masks = self._cameras.settings(camera).masks
         picture = burn(arrived, masks)
@@ -158,6 +159,7 @@ class Admission:
             folder = self._camera_folder(path)
             arriving = Arriving(
                 content=self._read(path),
+                camera_id=camera_id(folder),
                 folder=folder,
                 name=relative_name(self._root / folder, path),
                 arrived_at=arrived_at,

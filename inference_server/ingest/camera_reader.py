@@ -41,10 +41,14 @@ class CameraReader:
         """Read every few seconds until cancelled; what is known stays while the database is down."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await self.read()
-            except STORAGE_FAILURES as error:
-                _LOGGER.debug("The cameras' settings cannot be read now: %s", error)
+            await self.read_if_possible()
+
+    async def read_if_possible(self) -> None:
+        """Read everything now, or leave it to the next time."""
+        try:
+            await self.read()
+        except STORAGE_FAILURES as error:
+            _LOGGER.debug("The cameras' settings cannot be read now: %s", error)
 
     def _report(self, offsets: Mapping[str, float]) -> None:
         wrong = {name: seconds for name, seconds in offsets.items() if abs(seconds) > SLOW_UPLOAD.total_seconds()}

@@ -20,6 +20,12 @@ async def all_settings(connection: AsyncConnection) -> Mapping[str, CameraSettin
     return {row.id: _settings(row) for row in rows}
 
 
+async def get(connection: AsyncConnection, camera_id: str) -> CameraSettings:
+    """Return the settings of a camera; those of one that does not exist are the defaults."""
+    row = (await connection.execute(select(cameras).where(cameras.c.id == camera_id))).one_or_none()
+    return _settings(row) if row else CameraSettings()
+
+
 async def change(connection: AsyncConnection, camera_id: str, settings: CameraSettings) -> None:
     """Write a camera's settings."""
     columns = _SETTINGS.dump_python(settings, mode="json")

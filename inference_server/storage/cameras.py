@@ -46,6 +46,11 @@ async def remove(connection: AsyncConnection, camera_id: str, at: datetime) -> b
     return result.rowcount > 0
 
 
+async def rename(connection: AsyncConnection, camera_id: str, name: str) -> None:
+    """Give a camera the name that people see."""
+    await connection.execute(update(cameras).where(cameras.c.id == camera_id).values(name=name))
+
+
 async def set_clock_offset(connection: AsyncConnection, camera_id: str, offset: timedelta) -> None:
     """Store what was learnt of a camera's clock: what is to be added to the time that it shows."""
     query = update(cameras).where(cameras.c.id == camera_id).values(clock_offset_seconds=offset.total_seconds())

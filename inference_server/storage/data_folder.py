@@ -25,6 +25,11 @@ class DataFolder:
         return self.root / "media"
 
     @property
+    def uploads(self) -> Path:
+        """The folder in which files are received that have no name yet."""
+        return self.root / "uploads"
+
+    @property
     def token(self) -> Path:
         """The file with the integration's token."""
         return self.root / "token"

@@ -23,7 +23,7 @@ class Scope(StrEnum):
 
     def allows(self, wanted: "Scope") -> bool:
         """Return whether a bearer of this scope may do what another scope may."""
-        return self in {wanted, Scope.ADMIN} or (self is Scope.INTEGRATION and wanted is Scope.READ)
+        return self in {wanted, Scope.ADMIN} or (self is Scope.INTEGRATION and wanted in {Scope.READ, Scope.UPLOAD})
 
 
 @dataclass(frozen=True, slots=True)

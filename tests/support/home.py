@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from zoneinfo import ZoneInfo
 
 from PIL import Image
 from sqlalchemy import URL
@@ -22,7 +23,16 @@ from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.ingest.admission import Gate
+from inference_server.ingest.backpressure import Backpressure
+from inference_server.ingest.camera_reader import CameraReader
+from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.ingest.uploads import Uploads
 from inference_server.observability.health import HealthBoard
+from inference_server.pipeline.intake import FrameIntake
+from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.sql_broker import SqlBroker
+from inference_server.settings import IngestSettings
 from inference_server.storage import announcements, arrivals, cameras, events, frames, tokens
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.database import Database
@@ -30,6 +40,7 @@ from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.tokens import Scope
+from tests.support.pictures import TINY_ALLOWED
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 SERVER_ID = "0123456789abcdef0123456789abcdef"
@@ -68,10 +79,25 @@ class Home:
     queue: QueueStatus = field(default_factory=lambda: QueueStatus(0, 0))
     ready: bool = True
     random: Random = field(default_factory=lambda: Random(1))
+    limits: IngestSettings = TINY_ALLOWED
 
     def __post_init__(self) -> None:
-        """Make the health board, which needs the clock."""
+        """Make the parts that need others."""
         self.health = HealthBoard(self.clock)
+        self.backpressure = Backpressure()
+        self.known_cameras = KnownCameras(ZoneInfo("UTC"))
+        self.camera_reader = CameraReader(self.database, self.known_cameras, self.health)
+        self.broker = SqlBroker(self.database, self.clock)
+        judging = Judging(self.health, Signal())
+        self.uploads = Uploads(
+            self.media.root.parent / "uploads",
+            gate=Gate(self.media, self.limits, self.known_cameras),
+            intake=FrameIntake(self.broker, self.announced, self.clock, judging=judging),
+            database=self.database,
+            backpressure=self.backpressure,
+            clock=self.clock,
+            max_bytes=self.limits.max_bytes,
+        )
 
     @property
     def file(self) -> Path:
@@ -97,6 +123,8 @@ class Home:
             queue_status=queue_status,
             announced=self.announced,
             server_changed=self.server_changed,
+            uploads=self.uploads,
+            cameras_changed=self.camera_reader.read_if_possible,
             ready=lambda: self.ready,
             started_at=START,
             limits=limits or ApiLimits(),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.api.middlewares import MAX_BODY
+from inference_server.api.bodies import MAX_BODY
 from inference_server.storage import cameras
 from inference_server.storage.database import DatabaseDownError
 from inference_server.storage.tokens import Scope

@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from inference_server.api import messages, websocket
 from inference_server.api.application import ROUTES
 from inference_server.api.problems import Problem, ProblemCode
+from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
+from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.schema import (
     MIN_SCHEMA_VERSION,
     SCHEMA_VERSION,
@@ -28,6 +30,7 @@ from inference_server.core.announcement import AnnouncementKind
 from inference_server.core.assessment import AssessmentSource, RiskLevel
 from inference_server.core.detection import Label
 from inference_server.core.event import EndReason
+from inference_server.core.frame import TimeSource
 from inference_server.core.status import DetectorState
 from inference_server.storage.tokens import Scope
 
@@ -57,7 +60,8 @@ def fields(*models: type[BaseModel]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("block", "model"), list(zip(BLOCKS, (Problem, CameraObject, EventObject, ServerObject), strict=True))
+    ("block", "model"),
+    list(zip(BLOCKS, (Problem, CameraObject, EventObject, CameraSettingsObject, ServerObject), strict=True)),
 )
 def test_examples_are_valid_and_complete(block: str, model: type[BaseModel]) -> None:
     text = re.sub(r'"…( or null)?"', f'"{TIME}"', block)
@@ -91,6 +95,8 @@ def test_the_lists_of_the_page() -> None:
     assert f"Levels: {', '.join(RiskLevel)}." in objects
     assert f"`detector.state`: {', '.join(f'`{state}`' for state in DetectorState)}." in objects
     assert f"`source`: {' or '.join(f'`{source}`' for source in AssessmentSource)}." in objects
+    sources = [f"`{source}`" for source in TimeSource]
+    assert f"`time_source`: {', '.join(sources[:-1])} or {sources[-1]}." in section("Uploading a picture")
     assert f"`end_reason`: {', '.join(f'`{reason}`' for reason in EndReason)} or null." in objects
 
 
@@ -104,6 +110,10 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     refusals = re.search(r'`({"items": \[{"path".*?)`', PAGE)
     assert refusals
     assert names(refusals[1]) == {"items", "next_cursor"} | fields(RefusalObject)
+    uploaded = re.search(r'201 `({"frame_id".*?)`', PAGE)
+    assert uploaded
+    assert names(uploaded[1]) == fields(UploadedFrameObject)
+    assert fields(CameraChange) == fields(CameraSettingsObject) - {"clock_offset_seconds"}
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)

@@ -47,6 +47,7 @@ class Camera:
         outcome = self._gate.admit(
             Arriving(
                 content=plain_png(self._number),
+                camera_id=CAMERA,
                 folder=CAMERA,
                 name=f"{taken_at - self.behind:%Y-%m-%dT%H-%M-%S.%f}.png",
                 arrived_at=self._bench.clock.now(),

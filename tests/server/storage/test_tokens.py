@@ -16,7 +16,7 @@ from tests.support.home import START, Home
 ALLOWED = {
     Scope.READ: {Scope.READ},
     Scope.UPLOAD: {Scope.UPLOAD},
-    Scope.INTEGRATION: {Scope.INTEGRATION, Scope.READ},
+    Scope.INTEGRATION: {Scope.INTEGRATION, Scope.READ, Scope.UPLOAD},
     Scope.ADMIN: set(Scope),
 }
 
