@@ -5,6 +5,7 @@ import asyncio
 import errno
 import logging
 import time
+import warnings
 from typing import Any
 
 ACCEPT_SECONDS = 60.0
@@ -23,6 +24,8 @@ def configure_logs(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("inference_server").setLevel(level.upper())
+    # a hostile picture makes Pillow warn thousands of times, of what admission judges anyway
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class LoopErrors:
