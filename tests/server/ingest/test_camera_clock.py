@@ -5,7 +5,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_server.ingest.camera_clock import NEAR, CameraClock
@@ -26,6 +26,7 @@ def _live(clock: CameraClock, offset: timedelta, seconds: int = 90, seed: int = 
     return clock
 
 
+@settings(deadline=None)
 @given(st.integers(-700_000_000, 700_000_000), st.integers(0, 1000))
 def test_whatever_a_new_cameras_clock_shows_its_pictures_are_of_now(offset: int, seed: int) -> None:
     clock, random = UNKNOWN, Random(seed)
@@ -55,6 +56,7 @@ def test_a_clock_that_was_set_right_is_believed_at_once() -> None:
         assert clock.read(START, START + SECOND) == START
 
 
+@settings(deadline=None)
 @given(
     st.integers(200, 20_000),
     st.lists(st.tuples(st.integers(0, 100), st.floats(0.05, 0.7)), min_size=1, max_size=200),

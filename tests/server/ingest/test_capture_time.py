@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -93,12 +93,14 @@ def test_names_of_many_vendors(name: str, milliseconds: float | None) -> None:
     assert _claims(name) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), ANY_TIME)
 def test_any_name_is_read_or_not_but_never_raises(name: str, near: datetime) -> None:
     for claim in _claims(name, near=near):
         assert 1999 <= claim.time.year <= 2100
 
 
+@settings(deadline=None)
 @given(
     ANY_TIME,
     st.sampled_from([BERLIN, LONDON, NEW_YORK, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kathmandu")]),
@@ -150,6 +152,7 @@ def test_exif_that_tells_no_time(exif: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_exif_never_raises(data: st.DataObject) -> None:
     exif = bytearray(_exif("2026:11:23 15:45:01", "+01:00", "123"))
