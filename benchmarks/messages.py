@@ -92,8 +92,16 @@ def admission_step(intake: FrameIntake) -> Step:
 def _picture(number: int) -> AdmittedFile:
     camera, content_hash = f"camera_{number % 4}", f"{number:064}"
     file = FileVersion(f"{camera}/{number}.jpg", 1000, number)
-    picture = Picture(b"", content_hash, "jpg", 640, 480)
-    return AdmittedFile(file, camera, camera, picture, f"{camera}/00/{content_hash}.jpg", datetime.now(UTC))
+    now = datetime.now(UTC)
+    return AdmittedFile(
+        file=file,
+        folder=camera,
+        camera_id=camera,
+        picture=Picture(b"", content_hash, "jpg", 640, 480),
+        media_path=f"{camera}/00/{content_hash}.jpg",
+        arrived_at=now,
+        captured_at=now,
+    )
 
 
 INSERT_MESSAGE = (
