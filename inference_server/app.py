@@ -26,6 +26,7 @@ from inference_server.ingest.admission import Admission, Gate
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.folder import FolderWatch
+from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.models.store import ModelStore, ResolvedModel
@@ -194,6 +195,8 @@ class Server:
         if self.role is Role.ALL:
             judged = JudgedNews(self.database, self.announced, self.clock, self.judging)
             parts += [("ingest", self._watch().run), ("announcements", self._prune), ("judged", judged.run)]
+            if self.settings.ftp.enabled:
+                parts.append(("ftp", self._ftp().run))
         return parts
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
@@ -224,6 +227,19 @@ class Server:
 
     def _intake(self) -> FrameIntake:
         return FrameIntake(self.broker, self.announced, self.clock, judging=self.judging)
+
+    def _ftp(self) -> FtpService:
+        settings = self.settings
+        return FtpService(
+            settings.ftp,
+            pictures=settings.ingest,
+            root=settings.watch_folder,
+            certificate=self.folder.ftp_certificate,
+            database=self.database,
+            backpressure=self.backpressure,
+            health=self.health,
+            clock=self.clock,
+        )
 
     def _status_watch(self) -> StatusWatch:
         return StatusWatch(

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal, override
 from zoneinfo import ZoneInfo, available_timezones
@@ -51,6 +52,8 @@ MEDIA_FOLDER = "media"
 """The folder of the judged pictures, in the data folder."""
 MOST_PIXELS = 178_956_970
 """Pillow opens no larger picture."""
+SLOWEST_BYTES_PER_SECOND = 64 << 10
+"""The least that an upload may be limited to."""
 
 
 def _not_empty(value: object) -> object:
@@ -92,6 +95,70 @@ class IngestSettings(Section):
     min_side: Annotated[int, Field(ge=1)] = 32
     max_pixels: Annotated[int, Field(ge=1024, le=MOST_PIXELS)] = 50_000_000
     rescan_seconds: Annotated[float, Field(ge=1, le=86400)] = 300.0
+
+
+class FtpSettings(Section):
+    """The built-in FTP server. Sizes are bytes."""
+
+    enabled: bool = False
+    host: str = "0.0.0.0"  # noqa: S104 - cameras are other hosts; every account has a password
+    port: Annotated[int, Field(ge=1, le=65535)] = 2121
+    passive_ports: Annotated[str, Field(pattern=r"^\d{4,5}-\d{4,5}$")] = "30000-30009"
+    """First and last port of the data connections."""
+    passive_address: IPv4Address | None = None
+    """What cameras are told to connect to for data, where the server's own address does not reach it (containers)."""
+    tls: Literal["off", "optional", "required"] = "optional"
+    certificate_file: FilePath | None = None
+    """A chain in PEM; None means a self-signed one, made in the data folder."""
+    key_file: FilePath | None = None
+    """The certificate's key in PEM; None means that it stands in the certificate's file."""
+    max_file_bytes: Annotated[int, Field(ge=1024, le=1 << 36)] = 512 << 20
+    max_connections: Annotated[int, Field(ge=1, le=1000)] = 64
+    max_connections_per_address: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_bytes_per_second: Annotated[int, Field(ge=0, le=1 << 30)] = 0
+    """Of one data connection; 0 means no limit."""
+    idle_seconds: Annotated[int, Field(ge=10, le=3600)] = 300
+
+    @property
+    def passive_range(self) -> range:
+        """The ports of the data connections."""
+        first, last = map(int, self.passive_ports.split("-"))
+        return range(first, last + 1)
+
+    @field_validator("passive_ports")
+    @classmethod
+    def _usable_ports(cls, value: str) -> str:
+        first, last = map(int, value.split("-"))
+        if not 1024 <= first <= last <= 65535:
+            raise ValueError(f'"{value}" is no range of ports; write the first and the last one, 1024 to 65535')
+        return value
+
+    @field_validator("passive_address")
+    @classmethod
+    def _reachable(cls, value: IPv4Address | None) -> IPv4Address | None:
+        if value is not None and (value.is_unspecified or value.is_multicast or value.is_reserved):
+            raise ValueError(f"no camera can connect to {value}; name the address at which cameras reach this machine")
+        return value
+
+    @field_validator("max_bytes_per_second")
+    @classmethod
+    def _no_crawl(cls, value: int) -> int:
+        if 0 < value < SLOWEST_BYTES_PER_SECOND:
+            raise ValueError(f"at {value} bytes a second no picture arrives in time; 0 means no limit")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "FtpSettings":
+        if self.port in self.passive_range:
+            raise ValueError(f"port {self.port} lies in passive_ports ({self.passive_ports}); choose another range")
+        if self.max_connections_per_address > self.max_connections:
+            raise ValueError(
+                f"max_connections_per_address ({self.max_connections_per_address}) must not be more than "
+                f"max_connections ({self.max_connections})"
+            )
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("key_file needs a certificate_file")
+        return self
 
 
 class DetectorSettings(Section):
@@ -200,6 +267,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
+    ftp: FtpSettings = FtpSettings()
     detector: DetectorSettings = DetectorSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
@@ -259,6 +327,17 @@ class Settings(BaseSettings):
         if url.get_backend_name() == "sqlite":
             return Path(url.database or "").expanduser()
         return url.set(drivername=DATABASE_DRIVERS[url.get_backend_name()])
+
+    @model_validator(mode="after")
+    def _ftp_beside_the_others(self) -> "Settings":
+        ftp = self.ftp
+        if ftp.enabled and ftp.max_file_bytes < self.ingest.max_bytes:
+            raise ValueError(
+                f"ftp.max_file_bytes ({ftp.max_file_bytes}) must be at least ingest.max_bytes ({self.ingest.max_bytes})"
+            )
+        if ftp.enabled and (self.api.port == ftp.port or self.api.port in ftp.passive_range):
+            raise ValueError(f"api.port ({self.api.port}) is among the ports of ftp; choose another one")
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

@@ -24,6 +24,7 @@ class ProblemCode(StrEnum):
     CAMERA_NOT_FOUND = "camera_not_found"
     EVENT_NOT_FOUND = "event_not_found"
     FRAME_NOT_FOUND = "frame_not_found"
+    FTP_ACCOUNT_NOT_FOUND = "ftp_account_not_found"
     NO_PICTURE = "no_picture"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"
@@ -57,6 +58,7 @@ _KINDS = {
     ProblemCode.CAMERA_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FRAME_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.FTP_ACCOUNT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.NO_PICTURE: ProblemKind(404, "No picture"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
@@ -138,6 +140,15 @@ def frame_not_found(frame_id: int) -> ProblemError:
         ProblemCode.FRAME_NOT_FOUND,
         f"There is no frame {frame_id}.",
         "GET /api/events/{event_id}/detections names the frames of an event.",
+    )
+
+
+def ftp_account_not_found(camera_id: str) -> ProblemError:
+    """Return the problem of a camera without an account."""
+    return ProblemError(
+        ProblemCode.FTP_ACCOUNT_NOT_FOUND,
+        f'The camera "{camera_id}" has no account on the FTP server.',
+        "GET /api/ftp/accounts lists the accounts.",
     )
 
 

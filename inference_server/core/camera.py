@@ -18,6 +18,9 @@ MAX_MASK_POINTS = 64
 MAX_PATTERNS = 50
 MAX_PATTERN_LENGTH = 200
 
+MAX_NAME_BYTES = 255
+"""The longest name that a file system takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Camera:
@@ -106,6 +109,12 @@ def camera_name(folder: str) -> str:
     words = " ".join(re.split(r"[\s_-]+", folder)).strip()
     printable = "".join(character for character in words if character.isprintable())
     return printable[:1].upper() + printable[1:] or camera_id(folder)
+
+
+def is_camera_folder(name: str) -> bool:
+    """Return whether a folder of this name may be made for a camera: one step of a path, all of it visible."""
+    usable = name.isprintable() and name == name.strip() and "/" not in name and not name.startswith(".")
+    return usable and 0 < len(name.encode()) <= MAX_NAME_BYTES
 
 
 def _unaccented(text: str) -> str:

@@ -17,8 +17,9 @@ class Backpressure:
 
     @property
     def reason(self) -> str | None:
-        """Why nothing is let in, in plain words with what to do; None while pictures are let in."""
-        return next(iter(self._reasons.values()), None)
+        """Why nothing is let in, in plain words with what to do; None while pictures are let in. Any thread may ask."""
+        reasons = list(self._reasons.values())
+        return reasons[0] if reasons else None
 
     def is_closed_by(self, cause: str) -> bool:
         """Return whether this cause lasts."""

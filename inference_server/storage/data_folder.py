@@ -34,6 +34,11 @@ class DataFolder:
         """The file with the integration's token."""
         return self.root / "token"
 
+    @property
+    def ftp_certificate(self) -> Path:
+        """The file with the FTP server's own certificate and key, where the owner gave none."""
+        return self.root / "ftp-certificate.pem"
+
     def prepare(self) -> None:
         """Make the folder. Raises DataFolderError."""
         try:
