@@ -17,7 +17,7 @@ SHORTEST, LONGEST = 8, 64
 
 def register(commands: Commands) -> None:
     """Add the commands."""
-    ftp = commands.add_parser("ftp", help="cameras' accounts: add, list, password, remove").add_subparsers(
+    ftp = commands.add_parser("ftp", help="accounts: add, list, password, remove").add_subparsers(required=True)
         required=True
     )
     for name, does, command in (

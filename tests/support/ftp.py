@@ -2,7 +2,9 @@
 """The FTP server on real files, sockets and a real database, for clients that block."""
 
 import asyncio
+import base64
 import ftplib
+import hashlib
 import ssl
 import threading
 import time
@@ -11,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import override
 
 from inference_server.ingest.backpressure import Backpressure
@@ -22,7 +25,6 @@ from inference_server.settings import FtpSettings
 from inference_server.storage import ftp_accounts
 from inference_server.storage.database import Database
 from inference_server.storage.ftp_accounts import FtpAccount
-from inference_server.storage.passwords import hash_password
 from scripts.development.process import free_port
 from tests.support.home import START, MovableClock
 from tests.support.pictures import TINY_ALLOWED
@@ -45,11 +47,11 @@ class TellingBoard(HealthBoard):
             super().report(name, state, **more)  # type: ignore[arg-type]
             self.changed.notify_all()
 
-    def until(self, state: HealthState) -> ComponentHealth:
-        """Wait until the FTP server is in this state and return what is said of it."""
+    def until(self, *states: HealthState) -> ComponentHealth:
+        """Wait until the FTP server is in one of these states and return what is said of it."""
 
         def told() -> ComponentHealth | None:
-            return next((one for one in self.components if one.name == "ftp" and one.state is state), None)
+            return next((one for one in self.components if one.name == "ftp" and one.state in states), None)
 
         with self.changed:
             assert self.changed.wait_for(lambda: told() is not None, PATIENCE_SECONDS), self.components
@@ -67,24 +69,26 @@ class FtpHouse:
     settings: FtpSettings = field(default_factory=FtpSettings)
     clock: MovableClock = field(default_factory=MovableClock)
     backpressure: Backpressure = field(default_factory=Backpressure)
-    health: TellingBoard = field(default_factory=TellingBoard)
 
     def __post_init__(self) -> None:
         """Choose ports that are free."""
         self.root = self.folder / "cameras"
         self.database = Database(self.folder / "hsi.db")
-        first = free_port()
-        usual = {"host": "127.0.0.1", "port": self.port, "passive_ports": f"{first}-{min(first + 9, 65535)}"}
+        first = Random().randrange(21000, 30000)
+        ports = f"{first}-{first + 9}"
+        usual = {"host": "127.0.0.1", "port": self.port, "passive_ports": ports, "tls": "off"}
         self.settings = FtpSettings(**{**usual, **self.settings.model_dump(exclude_unset=True)})
 
     @contextmanager
     def running(self) -> Iterator["FtpHouse"]:
         """Serve during the block, supervised, in a thread with an event loop of its own."""
         ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self.health = TellingBoard()
         thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), name="ftp test")
         thread.start()
         self._loop, stop = ready.result(PATIENCE_SECONDS)
         try:
+            self.health.until(*HealthState)
             yield self
         finally:
             self._loop.call_soon_threadsafe(stop.set)
@@ -121,7 +125,7 @@ class FtpHouse:
 
     def account(self, name: str, password: str = PASSWORD, folder: str | None = None) -> FtpAccount:
         """Add an account and return it."""
-        account = FtpAccount(name, folder or name, hash_password(password), START)
+        account = FtpAccount(name, folder or name, quick_hash(password), START)
 
         async def add(database: Database) -> None:
             async with database.writing() as connection:
@@ -158,6 +162,12 @@ class FtpHouse:
         while not met():
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def quick_hash(password: str) -> str:
+    """Return what is kept of a password, hashed so that tests need not wait."""
+    digest = hashlib.scrypt(password.encode(), salt=b"salt", n=2, r=8, p=1)
+    return f"scrypt$2$8$1${base64.b64encode(b'salt').decode()}${base64.b64encode(digest).decode()}"
 
 
 def _trusting() -> ssl.SSLContext:

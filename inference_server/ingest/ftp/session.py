@@ -258,6 +258,19 @@ class CameraSession(TLS_FTPHandler):
             self.respond("150 File status okay. About to open data connection.")
             self._in_dtp_queue = (upload, command)
 
+    @override
+    def close(self) -> None:
+        if not self._closed and self.data_channel is not None:
+            self.data_channel.drain()
+        super().close()
+
+    @override
+    def _on_dtp_close(self) -> None:
+        if self._in_dtp_queue is not None:
+            self._close_waiting()
+            self.respond("426 The data connection broke before it was ready.")
+        super()._on_dtp_close()
+
     def _close_waiting(self) -> None:
         """Give up an upload whose data never came."""
         if self._in_dtp_queue is not None:

@@ -19,6 +19,9 @@ _LOGGER = logging.getLogger(__name__)
 GRACE_SECONDS = 0.02
 """How long the end of the data waits for the end of the control connection: a client that dies closes both."""
 
+DRAINED_CHUNKS = 64
+"""Of up to 64 KiB each: more than sockets hold."""
+
 
 class Transfer(ThrottledDTPHandler):
     """Receives an upload. It is complete when the client ends the data and stays; else its part is kept."""
@@ -26,6 +29,8 @@ class Transfer(ThrottledDTPHandler):
     auto_sized_buffers = False
     """A smaller buffer than a TLS record would leave bytes where no poll of sockets sees them."""
 
+    _throttler = None
+    """pyftpdlib's own, which it asks for also when the connection ends before it is made."""
     house: House
 
     def __init__(self, sock: socket.socket, session: FTPHandler) -> None:
@@ -47,6 +52,15 @@ class Transfer(ThrottledDTPHandler):
         if chunk:
             self.tot_bytes_received += len(chunk)
             self._write(chunk)
+
+    def drain(self) -> None:
+        """Read what has come already: the client has ended its session and may have sent all."""
+        for _ in range(DRAINED_CHUNKS):
+            before = self.tot_bytes_received
+            if self.receive and not self._closed and not self._ended:
+                self.handle_read_event()
+            if self.tot_bytes_received == before:
+                return
 
     def _write(self, chunk: bytes) -> None:
         try:
@@ -104,6 +118,8 @@ class Transfer(ThrottledDTPHandler):
 
 class TlsTransfer(TLS_DTPHandler, Transfer):
     """A transfer that is encrypted where the client asked for it."""
+
+    _error = _ssl_want_read = _ssl_want_write = False
 
     def __init__(self, house: House, sock: socket.socket, session: FTPHandler) -> None:
         """Take the connection."""

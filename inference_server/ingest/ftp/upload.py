@@ -52,6 +52,7 @@ class Upload:
         if self._size > self._limit:
             raise TooLargeError
         self._file.write(chunk)
+        self._file.flush()
 
     def close(self) -> None:
         """Keep what has come for a resumed upload."""
@@ -74,13 +75,11 @@ class Upload:
     def place(self) -> None:
         """Bring the file into its place, durably and at once. Raises OSError; the part is kept then."""
         with self._file:
-            self._file.flush()
             os.fsync(self._file.fileno())
         self.part.replace(self.name)
 
     def place_if_whole(self, limits: IngestSettings) -> None:
         """Bring the file into its place if it is a picture to its last byte; else keep the part. Raises OSError."""
-        self._file.flush()
         with self.part.open("rb") as written:
             content = written.read(limits.max_bytes + 1)
         try:
