@@ -18,8 +18,6 @@ SHORTEST, LONGEST = 8, 64
 def register(commands: Commands) -> None:
     """Add the commands."""
     ftp = commands.add_parser("ftp", help="accounts: add, list, password, remove").add_subparsers(required=True)
-        required=True
-    )
     for name, does, command in (
         ("add", "let a camera upload, and print its user and password, this once", _add),
         ("password", "give a camera's account a new password", _password),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The commands, as an operator calls them."""
 
+import io
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,67 @@ def test_a_token_that_is_not_there_cannot_be_revoked(capsys: pytest.CaptureFixtu
 def test_a_token_is_for_reading_unless_said_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     _run(capsys, "tokens", "create", "Dashboard")
     assert _run(capsys, "tokens", "list")[1].split()[1] == "read"
+
+
+def test_a_camera_gets_an_account_that_is_listed_changed_and_removed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, out, err = _run(capsys, "ftp", "add", "Front Door")
+    assert status == 0
+    assert out.split()[:3] == ["user", "front_door", "password"]
+    assert re.fullmatch(r"[A-Za-z2-9]{16}", first := out.split()[3])
+    assert "HSI_FTP__ENABLED" in err
+    monkeypatch.setenv("HSI_FTP__ENABLED", "true")
+    listed = _run(capsys, "ftp", "list")[1]
+    assert (listed.split()[0], listed.rstrip().endswith("Front Door")) == ("front_door", True)
+    assert first not in listed
+    status, out, err = _run(capsys, "ftp", "password", "front_door")
+    assert (status, err) == (0, "")
+    assert out.split()[3] != first
+    assert _run(capsys, "ftp", "remove", "front_door") == (0, "The account front_door is removed.\n", "")
+    assert _run(capsys, "ftp", "list")[1] == ""
+
+
+def test_a_camera_has_one_account(capsys: pytest.CaptureFixture[str]) -> None:
+    _run(capsys, "ftp", "add", "front_door")
+    status, out, err = _run(capsys, "ftp", "add", "Front Door")
+    assert (status, out) == (1, "")
+    assert "hsi ftp password front_door" in err
+
+
+@pytest.mark.parametrize("command", ["password", "remove"])
+def test_an_account_that_is_not_there_is_explained(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    status, _, err = _run(capsys, "ftp", command, "shed")
+    assert status == 1
+    assert "shed has no account: see hsi ftp list" in err
+
+
+def test_a_password_can_be_chosen_and_is_not_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse\n"))
+    status, out, _ = _run(capsys, "ftp", "add", "garage", "--password-stdin")
+    assert status == 0
+    assert out == "user      garage\n"
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 65, "pässwörter", " leading space", "tab\tinside"])
+def test_a_password_that_no_camera_can_send_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+    status, _, err = _run(capsys, "ftp", "add", "garage", "--password-stdin")
+    assert status == 1
+    assert "8 to 64 letters" in err
+    assert _run(capsys, "ftp", "list")[1] == ""
+
+
+@pytest.mark.parametrize("camera", ["", ".", "..", "a/b", "../a", ".hidden", "a\nb", "\udcff", "x" * 256, " a"])
+def test_a_name_that_no_camera_folder_can_have_is_explained(capsys: pytest.CaptureFixture[str], camera: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(("ftp", "add", camera))
+    assert stopped.value.code == 2
+    assert "folder" in capsys.readouterr().err
 
 
 def test_every_model_is_listed_with_where_it_is(capsys: pytest.CaptureFixture[str], data: Path) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,22 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_DETECTOR__MODEL", "../secret", "detector.model"),
         ("HSI_DETECTOR__CLASS_CONFIDENCE", '{"person": 2}', "detector.class_confidence.person"),
         ("HSI_INGEST__MAX_BYTES", "10", "ingest.max_bytes"),
+        ("HSI_FTP__PORT", "0", "ftp.port"),
+        ("HSI_FTP__PORT", "30005", "ftp"),
+        ("HSI_FTP__PASSIVE_PORTS", "30000", "ftp.passive_ports"),
+        ("HSI_FTP__PASSIVE_PORTS", "30009-30000", "ftp.passive_ports"),
+        ("HSI_FTP__PASSIVE_PORTS", "1000-1010", "ftp.passive_ports"),
+        ("HSI_FTP__PASSIVE_PORTS", "65000-70000", "ftp.passive_ports"),
+        ("HSI_FTP__PASSIVE_ADDRESS", "homeassistant.local", "ftp.passive_address"),
+        ("HSI_FTP__PASSIVE_ADDRESS", "224.0.0.1", "ftp.passive_address"),
+        ("HSI_FTP__PASSIVE_ADDRESS", "255.255.255.255", "ftp.passive_address"),
+        ("HSI_FTP__TLS", "yes", "ftp.tls"),
+        ("HSI_FTP__KEY_FILE", "/ssl/key.pem", "ftp"),
+        ("HSI_FTP__MAX_FILE_BYTES", "10", "ftp.max_file_bytes"),
+        ("HSI_FTP__MAX_CONNECTIONS", "0", "ftp.max_connections"),
+        ("HSI_FTP__MAX_CONNECTIONS_PER_ADDRESS", "65", "ftp"),
+        ("HSI_FTP__MAX_BYTES_PER_SECOND", "100", "ftp.max_bytes_per_second"),
+        ("HSI_FTP__IDLE_SECONDS", "1", "ftp.idle_seconds"),
         ("HSI_INGEST__MAX_PIXELS", "178956971", "ingest.max_pixels"),
         ("HSI_DATA_DIR", "~no-such-user/hsi", "data_dir"),
         ("HSI_API__PROT", "8000", "api.prot"),
@@ -123,6 +140,24 @@ def test_a_wrong_value_is_named_by_its_path(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert _wrong() == [path]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HSI_API__PORT", "2121", "api.port (2121) is among the ports of ftp"),
+        ("HSI_API__PORT", "30003", "api.port (30003) is among the ports of ftp"),
+        ("HSI_FTP__MAX_FILE_BYTES", "1024", "ftp.max_file_bytes (1024) must be at least ingest.max_bytes"),
+    ],
+)
+def test_what_contradicts_ftp_is_refused_where_it_is_on(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert not Settings().ftp.enabled
+    monkeypatch.setenv("HSI_FTP__ENABLED", "true")
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        Settings()
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +183,7 @@ def test_an_unknown_key_of_the_apps_options_is_refused(files: tuple[Path, Path])
     ("variable", "hint"),
     [
         ("HSI_API_PORT", "Did you mean HSI_API__PORT?"),
-        ("HSI_PORT", "Did you mean HSI_API__PORT?"),
+        ("HSI_APIPORT", "Did you mean HSI_API__PORT?"),
         ("HSI_DETECTR__MODEL", "Did you mean HSI_DETECTOR__MODEL?"),
         ("HSI_NAME__FIRST", "Did you mean HSI_NAME?"),
         ("hsi_watchroot", "Did you mean HSI_WATCH_ROOT?"),

@@ -33,11 +33,12 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.settings import IngestSettings
-from inference_server.storage import announcements, arrivals, cameras, events, frames, tokens
+from inference_server.storage import announcements, arrivals, cameras, events, frames, ftp_accounts, tokens
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
+from inference_server.storage.ftp_accounts import FtpAccount
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.tokens import Scope
 from tests.support.pictures import TINY_ALLOWED
@@ -195,6 +196,11 @@ class Home:
         event = await self.event(camera_id, score=score)
         async with self.database.writing() as connection:
             return await events.end(connection, event, self.clock.now(), EndReason.IDLE)
+
+    async def ftp_account(self, camera_id: str = "front_door") -> None:
+        """Let a camera upload by FTP."""
+        async with self.database.writing() as connection:
+            await ftp_accounts.add(connection, FtpAccount(camera_id, camera_id, "no hash", self.clock.now()))
 
     async def refuse(self, path: str, camera_id: str | None = "front_door") -> None:
         """Record a refused file."""

@@ -76,7 +76,8 @@ class FtpService:
                 except CertificateError as error:
                     self._report_down(str(error), "Put right ftp.certificate_file and ftp.key_file, or leave them out.")
                 except OSError as error:
-                    problem = f"FTP cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}."
+                    reason = (error.strerror or str(error)).partition(" (")[0]  # Python adds the address
+                    problem = f"FTP cannot listen on {self._settings.host}:{self._settings.port}: {reason}."
                     self._report_down(problem, "End the program that uses the port, or choose another with ftp.port.")
                 else:
                     await self._serve(house, server, thread)

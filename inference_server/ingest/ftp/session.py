@@ -272,7 +272,8 @@ class CameraSession(TLS_FTPHandler):
         super()._on_dtp_close()
 
     def _close_waiting(self) -> None:
-        """Give up an upload whose data never came."""
+        """Give up an upload whose data never came, or a list that nobody fetched."""
+        self._out_dtp_queue = None
         if self._in_dtp_queue is not None:
             self._in_dtp_queue[0].close()
             self._in_dtp_queue = None

@@ -54,6 +54,7 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
     for scope, may in MAY.items():
         if route.method == "DELETE":
             await a_home.camera()
+            await a_home.ftp_account()
         status = await asked(client, route, f"Bearer {await a_home.token(scope)}")
         if route.scope is None or route.scope in may:
             assert status in {200, 201, 204}

@@ -113,7 +113,7 @@ def test_a_watch_root_that_goes_away_ends_no_server(tmp_path: Path, monkeypatch:
         house.account("front_door")
         client = house.client()
         house.root.rename(tmp_path / "unmounted")
-        with pytest.raises(ftplib.error_perm, match="550 There is no such folder"):
+        with pytest.raises(ftplib.error_perm, match="550 No such file or directory"):
             client.storbinary("STOR 1.jpg", io.BytesIO(PICTURE))
         (tmp_path / "unmounted").rename(house.root)
         client.storbinary("STOR 1.jpg", io.BytesIO(PICTURE))
