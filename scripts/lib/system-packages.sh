@@ -17,6 +17,9 @@ system_packages_for_home_assistant() {
 system_packages_for_tests() {
   local wanted=()
   _has_one_of chromium chromium-browser google-chrome || wanted+=(chromium)
+  _has_one_of curl || wanted+=(curl)
+  _has_one_of lftp || wanted+=(lftp)
+  _has_one_of ncftpput || wanted+=(ncftp)
   if [ "$(uname -s)" = Linux ]; then
     _has_one_of apparmor_parser || wanted+=(apparmor)
     _has_one_of initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || wanted+=(postgresql)

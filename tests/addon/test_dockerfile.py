@@ -64,9 +64,10 @@ def test_the_command_is_a_script_of_the_project() -> None:
 
 
 def test_the_port_is_that_of_app_and_server() -> None:
-    port = FINAL.only("EXPOSE").value
-    assert list(read_config()["ports"]) == [f"{port}/tcp"]
-    assert Settings().api.port == int(port)
+    settings = Settings()
+    passive = settings.ftp.passive_range
+    assert FINAL.only("EXPOSE").value == f"{settings.api.port} {settings.ftp.port} {settings.ftp.passive_ports}"
+    assert list(read_config()["ports"]) == [f"{port}/tcp" for port in (settings.api.port, settings.ftp.port, *passive)]
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])

@@ -3,6 +3,7 @@
 
 import json
 from functools import reduce
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ OTHER_VALUES = {
     "watch_root": "/share/cameras",
     "log_level": "debug",
     "ingest.rescan_seconds": 15,
+    "ftp.enabled": True,
+    "ftp.tls": "required",
+    "ftp.passive_address": "192.168.1.10",
     "detector.model": "yolov3-tiny",
     "detector.model_file": "/share/models/mine.onnx",
     "detector.confidence": 0.5,
@@ -67,7 +71,7 @@ def setting(settings: BaseModel, path: tuple[str, ...]) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a setting as the options file spells it."""
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | IPv4Address) else value
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=NAMES)
@@ -127,6 +131,25 @@ def test_the_server_accepts_the_limits(option: Option, limit: float, options_fil
 def test_a_path_stays_in_the_shared_folders(name: str, value: str, taken: bool) -> None:
     (option,) = (option for option in OPTIONS if option.name == name)
     assert option_rules.takes(option.kind, value) is taken
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("192.168.1.10", True),
+        ("10.0.0.1", True),
+        ("255.1.99.200", True),
+        ("192.168.1", False),
+        ("192.168.1.256", False),
+        ("192.168.1.10.", False),
+        ("192.168.1.10.5", False),
+        ("homeassistant.local", False),
+        ("", False),
+    ],
+)
+def test_the_address_for_cameras_is_one(address: str, taken: bool) -> None:
+    (option,) = (option for option in OPTIONS if option.name == "ftp.passive_address")
+    assert option_rules.takes(option.kind, address) is taken
 
 
 def test_the_models_offered_are_those_of_the_catalogue() -> None:
