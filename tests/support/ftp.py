@@ -42,7 +42,7 @@ class TellingBoard(HealthBoard):
         self.changed = threading.Condition()
 
     @override
-    def report(self, name: str, state: HealthState, **more: object) -> None:  # type: ignore[override]
+    def report(self, name: str, state: HealthState, **more: object) -> None:
         with self.changed:
             super().report(name, state, **more)  # type: ignore[arg-type]
             self.changed.notify_all()

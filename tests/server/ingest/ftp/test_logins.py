@@ -13,7 +13,7 @@ import pytest
 from inference_server.ingest.ftp import bans, gate, server, session
 from inference_server.ingest.ftp.bans import ADDRESSES, FAILURES, WINDOW, Bans
 from inference_server.settings import FtpSettings
-from inference_server.storage import ftp_accounts
+from inference_server.storage import ftp_accounts, passwords
 from inference_server.storage.database import Database
 from tests.support.ftp import PASSWORD, PATIENCE_SECONDS, FtpHouse, quick_hash
 from tests.support.home import MovableClock
@@ -179,7 +179,7 @@ def test_a_session_ends_when_its_password_changes(tmp_path: Path, quick: None) -
 
 def test_a_password_that_was_right_once_is_hashed_once(house: FtpHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    matches = gate.matches
+    matches = passwords.matches
 
     def counted(password: str, kept: str) -> bool:
         hashed.append(password)
