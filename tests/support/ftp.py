@@ -20,7 +20,7 @@ from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.ftp.names import UNFINISHED
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
-from inference_server.pipeline.supervise import supervise
+from inference_server.pipeline.supervise import Supervisor
 from inference_server.settings import FtpSettings
 from inference_server.storage import ftp_accounts
 from inference_server.storage.database import Database
@@ -108,7 +108,7 @@ class FtpHouse:
             health=self.health,
             clock=self.clock,
         )
-        serving = asyncio.create_task(supervise("ftp", service.run, self.health))
+        serving = asyncio.create_task(Supervisor(self.health).run("ftp", service.run))
         ready.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
         serving.cancel()
