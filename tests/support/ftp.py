@@ -6,12 +6,14 @@ import base64
 import ftplib
 import hashlib
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import override
@@ -73,7 +75,9 @@ class FtpHouse:
     def __post_init__(self) -> None:
         """Choose ports that are free."""
         self.root = self.folder / "cameras"
-        self.database = Database(self.folder / "hsi.db")
+        file = self.folder / "hsi.db"
+        file.write_bytes(_empty_database())
+        self.database = Database(file)
         first = Random().randrange(21000, 30000)
         ports = f"{first}-{first + 9}"
         usual = {"host": "127.0.0.1", "port": self.port, "passive_ports": ports, "tls": "off"}
@@ -162,6 +166,21 @@ class FtpHouse:
         while not met():
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@cache
+def _empty_database() -> bytes:
+    """Return the file of a database with its tables, which take a while to make."""
+
+    async def make(file: Path) -> None:
+        database = Database(file)
+        await database.open()
+        await database.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "hsi.db")
+        asyncio.run(make(file))
+        return file.read_bytes()
 
 
 def quick_hash(password: str) -> str:

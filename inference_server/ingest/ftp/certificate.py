@@ -34,6 +34,9 @@ def tls_context(settings: FtpSettings, own: Path, now: datetime) -> SSL.Context 
     key = settings.key_file or certificate
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    # After a handshake of 1.3 session tickets are sent. A client that only uploads may close its data connection
+    # without reading them: then the connection is reset, and the end of the picture is lost on the way.
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
     try:
         if settings.certificate_file is None and not _is_valid(own, now):
             _make(own, now)

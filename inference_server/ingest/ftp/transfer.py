@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import Future
 from typing import override
 
+from OpenSSL import SSL
 from pyftpdlib.exceptions import _RetryError
 from pyftpdlib.handlers import FTPHandler, ThrottledDTPHandler, TLS_DTPHandler
 
@@ -85,7 +86,7 @@ class Transfer(ThrottledDTPHandler):
         """Go on when the client has ended the connection, by whatever means."""
         if not self.receive:
             super().handle_close()
-        elif isinstance(sys.exception(), OSError):  # it was reset, not ended
+        elif _is_reset(sys.exception()):
             self._fail("426 The connection broke; what came is kept for a while and can be resumed.")
         elif not self._ended:
             self._ended = True
@@ -125,6 +126,11 @@ class TlsTransfer(TLS_DTPHandler, Transfer):
         """Take the connection."""
         self.house = house
         super().__init__(sock, session)
+
+
+def _is_reset(error: BaseException | None) -> bool:
+    """Return whether a connection ended with this error by being lost, not closed: plain, or below TLS."""
+    return isinstance(error, OSError) or (isinstance(error, SSL.SysCallError) and error.args[0] > 0)
 
 
 def _rescue(upload: Upload, limits: IngestSettings) -> None:

@@ -6,6 +6,7 @@ import io
 import socket
 import ssl
 import stat
+import struct
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -112,10 +113,30 @@ def test_what_was_sent_before_tls_does_not_count_as_sent_over_it(tmp_path: Path,
                 assert safe.recv(200).startswith(b"503 Send USER before PASS")
 
 
-def test_old_versions_are_refused(tmp_path: Path, own: Path) -> None:
+def test_a_connection_over_tls_that_is_reset_completes_nothing(tmp_path: Path, own: Path) -> None:
+    with encrypted(tmp_path, own, "required").running() as house:
+        house.account("front_door")
+        client = house.client(tls=True)
+        client.voidcmd("TYPE I")
+        data = client.transfercmd("STOR 1.jpg")
+        data.sendall(PICTURE[:5000])
+        house.until(lambda: house.part("1.jpg").exists() and house.part("1.jpg").stat().st_size == 5000)
+        data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        data.close()
+        with pytest.raises(ftplib.error_temp, match="426 The connection broke"):
+            client.voidresp()
+        assert not (house.camera() / "1.jpg").exists()
+        assert client.size("1.jpg") == 5000
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_1_VERSION, SSL.TLS1_3_VERSION])
+def test_one_version_is_spoken_in_which_clients_have_nothing_to_read_after_an_upload(
+    tmp_path: Path, own: Path, version: int
+) -> None:
     with encrypted(tmp_path, own, "required").running() as house:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_max_proto_version(SSL.TLS1_1_VERSION)
+        context.set_min_proto_version(version)
+        context.set_max_proto_version(version)
         with socket.create_connection(("127.0.0.1", house.port), 10) as plain:
             plain.recv(200)
             plain.sendall(b"AUTH TLS\r\n")
