@@ -302,6 +302,7 @@ class Server:
             health=self.health,
             detector_status=lambda: self.judging.status,
             queue_status=self.broker.status,
+            replay=self.broker.replay,
             announced=self.announced,
             server_changed=self.server_changed,
             uploads=self._uploads(),

@@ -12,6 +12,16 @@ from inference_server.api.bodies import BODY_LIMITS, MAX_BODY
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.feed import FEED, Feed
 from inference_server.api.routes import camera_settings, cameras, events, frames, ftp, refusals, system, uploads
+from inference_server.api.routes import (
+    camera_settings,
+    cameras,
+    dead_letters,
+    events,
+    frames,
+    refusals,
+    system,
+    uploads,
+)
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
 
@@ -24,6 +34,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *frames.ROUTES,
     *refusals.ROUTES,
     *ftp.ROUTES,
+    *dead_letters.ROUTES,
 )
 
 ROUTES: tuple[AnyRoute, ...] = (*_RESOURCES, openapi.route(_RESOURCES))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the routes need, given by the composition root."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,6 +92,8 @@ class ApiContext:
     health: HealthBoard
     detector_status: Callable[[], DetectorStatus]
     queue_status: Callable[[], Awaitable[QueueStatus]]
+    replay: Callable[[Sequence[int]], Awaitable[int]]
+    """Sends the dead letters with these ids back to their stages and returns how many there were."""
     announced: Signal
     """Notified after each commit that added announcements."""
     server_changed: Signal

@@ -26,6 +26,8 @@ class ProblemCode(StrEnum):
     FRAME_NOT_FOUND = "frame_not_found"
     FTP_ACCOUNT_NOT_FOUND = "ftp_account_not_found"
     NO_PICTURE = "no_picture"
+    DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
+    DEAD_LETTER_DISCARDED = "dead_letter_discarded"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"
     TOO_LARGE = "too_large"
@@ -60,6 +62,8 @@ _KINDS = {
     ProblemCode.FRAME_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FTP_ACCOUNT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.NO_PICTURE: ProblemKind(404, "No picture"),
+    ProblemCode.DEAD_LETTER_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.DEAD_LETTER_DISCARDED: ProblemKind(409, "Discarded"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
     ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
@@ -149,6 +153,21 @@ def ftp_account_not_found(camera_id: str) -> ProblemError:
         ProblemCode.FTP_ACCOUNT_NOT_FOUND,
         f'The camera "{camera_id}" has no account on the FTP server.',
         "GET /api/ftp/accounts lists the accounts.",
+def dead_letter_not_found(letter_id: int) -> ProblemError:
+    """Return the problem of a dead letter that is unknown, or was sent back to its stage."""
+    return ProblemError(
+        ProblemCode.DEAD_LETTER_NOT_FOUND,
+        f"There is no dead letter {letter_id}: it was replayed, or there never was one.",
+        "GET /api/dead_letters lists the dead letters.",
+    )
+
+
+def dead_letter_discarded(letter_id: int) -> ProblemError:
+    """Return the problem of a dead letter that was given up for ever."""
+    return ProblemError(
+        ProblemCode.DEAD_LETTER_DISCARDED,
+        f"The dead letter {letter_id} was discarded.",
+        "It cannot be tried again; GET /api/dead_letters lists those that can.",
     )
 
 

@@ -14,6 +14,7 @@ from inference_server.core.assessment import MAX_SCORE, AssessmentSource, LevelT
 from inference_server.core.detection import Category, Detection, Label, Sighting
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.message import DeadLetter, StageName
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
 from inference_server.observability.health import ComponentHealth, Detail, HealthState
 
@@ -161,6 +162,30 @@ class RefusalObject(WireObject):
     refused_at: UtcTime
 
 
+class DeadLetterObject(WireObject):
+    """A message that failed for good, about a frame or an event."""
+
+    id: int
+    stage: StageName
+    frame_id: int | None
+    event_id: int | None
+    camera_id: str
+    reason: str
+    service: str | None
+    attempts: int
+    replays: int
+    enqueued_at: UtcTime
+    died_at: UtcTime
+
+
+class FullDeadLetterObject(DeadLetterObject):
+    """A dead letter with all that is known of it."""
+
+    trace: str | None
+    picture: str | None
+    discarded_at: UtcTime | None
+
+
 class ComponentObject(WireObject):
     """The health of one part of the server."""
 
@@ -253,6 +278,35 @@ def detections(sightings: Iterable[Sighting]) -> Iterator[DetectionObject]:
 def refusal(value: Refusal) -> RefusalObject:
     """Return a refusal as it is sent."""
     return RefusalObject.model_validate(value, from_attributes=True)
+
+
+def dead_letter(value: DeadLetter) -> DeadLetterObject:
+    """Return a dead letter as it is sent in a list."""
+    work, failure = value.work, value.failure
+    return DeadLetterObject(
+        id=value.id,
+        stage=work.stage,
+        frame_id=work.subject_id if work.stage.is_about_frames else None,
+        event_id=None if work.stage.is_about_frames else work.subject_id,
+        camera_id=work.camera_id,
+        reason=failure.reason,
+        service=failure.service,
+        attempts=value.attempts,
+        replays=value.replays,
+        enqueued_at=value.enqueued_at,
+        died_at=value.died_at,
+    )
+
+
+def full_dead_letter(value: DeadLetter) -> FullDeadLetterObject:
+    """Return a dead letter as it is sent alone."""
+    shown = dead_letter(value)
+    return FullDeadLetterObject(
+        **dict(shown),
+        trace=value.failure.trace,
+        picture=None if shown.frame_id is None else f"/api/frames/{shown.frame_id}/picture.jpg",
+        discarded_at=value.discarded_at,
+    )
 
 
 def component(health: ComponentHealth) -> ComponentObject:

@@ -16,6 +16,11 @@ class StageName(StrEnum):
     CLOSE = "close"
     """Subject: an event. Ends it when its time is up."""
 
+    @property
+    def is_about_frames(self) -> bool:
+        """Whether its subjects are frames; else they are events."""
+        return self is not StageName.CLOSE
+
 
 class Priority(IntEnum):
     """Whose work comes first."""
@@ -57,7 +62,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that failed for good, kept with its reason. `replays` counts how often it was tried again since."""
+    """A message that failed for good, kept with its reason. `replays` counts how often it was tried again since.
+
+    One that was discarded is kept as well, so that every admitted picture is accounted for, but it is never tried again.
+    """
 
     id: int
     work: Work
@@ -66,3 +74,4 @@ class DeadLetter:
     enqueued_at: datetime
     died_at: datetime
     replays: int
+    discarded_at: datetime | None

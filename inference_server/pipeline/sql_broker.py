@@ -22,8 +22,8 @@ _LOGGER = logging.getLogger(__name__)
 LEASE = timedelta(seconds=30)
 """How long a claimed message is kept from others after its worker was last heard of."""
 RENEWALS_PER_LEASE = 3
-LONGEST_WAIT_SECONDS = 30.0
-"""Waiters look again after this long, also to notice a clock that was set."""
+LONGEST_WAIT_SECONDS = 5.0
+"""Waiters look again after this long, to notice a clock that was set and what the command line sent back."""
 SHARED_WAIT_SECONDS = 0.25
 """The same where other processes publish, who cannot wake anybody here."""
 

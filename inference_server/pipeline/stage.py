@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -147,7 +148,7 @@ async def _fail(broker: Broker, message: Message, error: Exception) -> None:
     if isinstance(error, PermanentError) or message.attempts >= MAX_ATTEMPTS:
         _LOGGER.error("Gave up %s of %d (%s): %s", work.stage, work.subject_id, work.camera_id, reason, exc_info=error)
         service = error.service if isinstance(error, ServiceError) else None
-        await broker.bury(message, Failure(reason, service))
+        await broker.bury(message, Failure(reason, service, "".join(traceback.format_exception(error))))
         return
     delay = retry_delay(message.attempts)
     _LOGGER.warning(

@@ -13,7 +13,7 @@ from inference_server.core.status import QueueStatus
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import Broker
-from inference_server.storage import arrivals
+from inference_server.storage import arrivals, dead_letters
 from inference_server.storage.database import STORAGE_FAILURES, Database
 
 INTERVAL_SECONDS = 5.0
@@ -22,6 +22,10 @@ QUEUE = "queue"
 OPEN_AGAIN = 0.8
 BUSY_FROM = 32
 """Live messages from which on imports of old pictures wait."""
+DEAD_LETTERS_REMEDY = (
+    "GET /api/dead_letters or `hsi dead-letters list` tells why each one failed; "
+    "POST /api/dead_letters/replay or `hsi dead-letters replay --all` tries them again."
+)
 
 
 class StatusWatch:
@@ -73,6 +77,7 @@ class StatusWatch:
         queue = await self._broker.status()
         async with self._database.reading() as connection:
             refused = await arrivals.refused_since(connection, self._clock.now(), timedelta(days=1))
+            discarded = await dead_letters.count_discarded(connection)
         self._health.report("database", HealthState.OK, where=self._database.name)
         self._health.report("admission", HealthState.OK, refused_in_the_last_day=refused)
         self._push_back(queue)
@@ -86,6 +91,7 @@ class StatusWatch:
             waiting=queue.depth,
             live=queue.live,
             dead_letters=queue.dead_letters,
+            discarded=discarded,
         )
         if queue != self._queue:
             self._queue = queue
@@ -113,4 +119,4 @@ class StatusWatch:
 def _remedy(*, full: bool, dead: bool) -> str | None:
     if full:
         return "Add a worker or a faster detector, or let the cameras send less; it goes on by itself."
-    return "`hsi dead-letters list` tells why each one failed, `hsi dead-letters replay` tries again." if dead else None
+    return DEAD_LETTERS_REMEDY if dead else None

@@ -1,18 +1,42 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Queries on dead letters: messages that failed for good, and their way back."""
+"""Queries on dead letters: messages that failed for good, and their way back.
 
-from collections.abc import Sequence
+One that was discarded is no dead letter any more: only `get` and `count_discarded` know of it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import DeadLetter, Failure, Message, StageName, Work
+from inference_server.storage.database import Database
 from inference_server.storage.messages import MAX_ERROR_LENGTH
-from inference_server.storage.rows import AnyRow, Page, decode_cursor, encode_cursor, insert
+from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment, insert, storable
 from inference_server.storage.tables import dead_letters, messages
 
 MAX_TRACE_LENGTH = 8000
+AT_ONCE = 500
+"""Dead letters that one transaction takes at most, so that others need not wait for it."""
+_NOT_DISCARDED = dead_letters.c.discarded_at.is_(None)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which dead letters are meant; None means all."""
+
+    stage: StageName | None = None
+    camera_id: str | None = None
+    service: str | None = None
+
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """What a row has to meet."""
+        columns = dead_letters.c
+        wanted = ((columns.stage, self.stage), (columns.camera_id, self.camera_id), (columns.service, self.service))
+        return and_(_NOT_DISCARDED, *(column == value for column, value in wanted if value is not None))
 
 
 async def add(connection: AsyncConnection, message: Message, failure: Failure, at: datetime) -> None:
@@ -22,12 +46,13 @@ async def add(connection: AsyncConnection, message: Message, failure: Failure, a
     letter = {
         "camera_id": work.camera_id,
         "priority": work.priority,
-        "reason": failure.reason[:MAX_ERROR_LENGTH],
+        "reason": storable(failure.reason)[:MAX_ERROR_LENGTH],
         "service": failure.service,
-        "trace": failure.trace[-MAX_TRACE_LENGTH:] if failure.trace else None,
+        "trace": storable(failure.trace)[-MAX_TRACE_LENGTH:] if failure.trace else None,
         "attempts": message.attempts,
         "replays": (await connection.execute(replays)).scalar() or 0,
         "died_at": at,
+        "discarded_at": None,
     }
     query = insert(connection, dead_letters).values(
         stage=work.stage.value, subject_id=work.subject_id, enqueued_at=message.enqueued_at, **letter
@@ -35,22 +60,34 @@ async def add(connection: AsyncConnection, message: Message, failure: Failure, a
     await connection.execute(query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=letter))
 
 
-async def count(connection: AsyncConnection) -> int:
+async def count(connection: AsyncConnection, wanted: LetterFilter | None = None) -> int:
     """Return how many there are."""
-    return (await connection.execute(select(func.count()).select_from(dead_letters))).scalar_one()
+    query = select(func.count()).select_from(dead_letters).where((wanted or LetterFilter()).condition)
+    return (await connection.execute(query)).scalar_one()
 
 
-async def find(connection: AsyncConnection, *, limit: int, cursor: str | None) -> Page[DeadLetter]:
+async def count_discarded(connection: AsyncConnection) -> int:
+    """Return how many were discarded."""
+    query = select(func.count()).select_from(dead_letters).where(dead_letters.c.discarded_at.is_not(None))
+    return (await connection.execute(query)).scalar_one()
+
+
+async def find(
+    connection: AsyncConnection, wanted: LetterFilter, *, limit: int, cursor: str | None = None
+) -> Page[DeadLetter]:
     """Return dead letters, newest first. Raises BadCursorError."""
-    query = select(dead_letters).order_by(dead_letters.c.id.desc())
+    position = (dead_letters.c.died_at, dead_letters.c.id)
+    query = select(dead_letters).where(wanted.condition).order_by(*(column.desc() for column in position))
     if cursor is not None:
-        query = query.where(dead_letters.c.id < decode_cursor(cursor))
+        query = query.where(tuple_(*position) < decode_moment(cursor))
     rows = (await connection.execute(query.limit(limit + 1))).all()
-    return Page(tuple(map(_letter, rows[:limit])), encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    more = len(rows) > limit
+    last = rows[limit - 1] if more else None
+    return Page(tuple(map(_letter, rows[:limit])), encode_moment(last.died_at, last.id) if last else None)
 
 
 async def get(connection: AsyncConnection, letter_id: int) -> DeadLetter | None:
-    """Return a dead letter, or None."""
+    """Return a dead letter, discarded or not, or None."""
     row = (await connection.execute(select(dead_letters).where(dead_letters.c.id == letter_id))).one_or_none()
     return _letter(row) if row else None
 
@@ -59,24 +96,49 @@ async def oldest_of(connection: AsyncConnection, service: str, *, replays_below:
     """Return the ids of the oldest dead letters of a model service, those that were replayed too often left out."""
     query = (
         select(dead_letters.c.id)
-        .where(dead_letters.c.service == service, dead_letters.c.replays < replays_below)
+        .where(LetterFilter(service=service).condition, dead_letters.c.replays < replays_below)
         .order_by(dead_letters.c.id)
         .limit(limit)
     )
     return tuple((await connection.execute(query)).scalars())
 
 
-async def all_ids(connection: AsyncConnection, *, limit: int) -> tuple[int, ...]:
-    """Return the ids of the oldest dead letters."""
-    return tuple(
-        (await connection.execute(select(dead_letters.c.id).order_by(dead_letters.c.id).limit(limit))).scalars()
-    )
+async def in_portions(database: Database, wanted: LetterFilter) -> AsyncIterator[tuple[int, ...]]:
+    """Yield the ids of what there is now, oldest first, in portions; what dies meanwhile is left out."""
+    newest = select(func.max(dead_letters.c.id)).where(wanted.condition)
+    async with database.reading() as connection:
+        last = (await connection.execute(newest)).scalar() or 0
+    done = 0
+    while done < last:
+        query = select(dead_letters.c.id).where(
+            wanted.condition, dead_letters.c.id > done, dead_letters.c.id <= last
+        )
+        async with database.reading() as connection:
+            ids = tuple((await connection.execute(query.order_by(dead_letters.c.id).limit(AT_ONCE))).scalars())
+        if not ids:
+            return
+        yield ids
+        done = ids[-1]
 
 
 async def take(connection: AsyncConnection, ids: Sequence[int]) -> tuple[DeadLetter, ...]:
-    """Remove dead letters and return those that were there: for whoever discards them or sends them back."""
-    rows = await connection.execute(delete(dead_letters).where(dead_letters.c.id.in_(ids)).returning(dead_letters))
+    """Remove dead letters and return those that were there: for whoever sends them back."""
+    query = delete(dead_letters).where(dead_letters.c.id.in_(await _locked(connection, ids))).returning(dead_letters)
+    rows = await connection.execute(query)
     return tuple(sorted(map(_letter, rows), key=lambda letter: letter.id))
+
+
+async def discard(connection: AsyncConnection, ids: Sequence[int], at: datetime) -> int:
+    """Give dead letters up for ever. Return how many there were."""
+    found = await _locked(connection, ids)
+    await connection.execute(update(dead_letters).where(dead_letters.c.id.in_(found)).values(discarded_at=at))
+    return len(found)
+
+
+async def _locked(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[int]:
+    """Return those of the ids that are dead letters, locked in one order to the end of the transaction."""
+    query = select(dead_letters.c.id).where(dead_letters.c.id.in_(ids), _NOT_DISCARDED).order_by(dead_letters.c.id)
+    return (await connection.execute(query.with_for_update())).scalars().all()
 
 
 def _letter(row: AnyRow) -> DeadLetter:
@@ -88,4 +150,5 @@ def _letter(row: AnyRow) -> DeadLetter:
         enqueued_at=row.enqueued_at,
         died_at=row.died_at,
         replays=row.replays,
+        discarded_at=row.discarded_at,
     )

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Update, delete, exists, func, or_, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import Message, StageName, Work
-from inference_server.storage.rows import AnyRow, insert
+from inference_server.storage.rows import AnyRow, insert, storable
 from inference_server.storage.tables import messages
 
 HORIZON = timedelta(hours=2)
@@ -147,7 +147,7 @@ async def retry(
     connection: AsyncConnection, item: Message, worker: str | None, *, error: str, available_at: datetime
 ) -> None:
     """Give a message back, to be delivered again at a later time."""
-    values = {"attempts": item.attempts, "available_at": available_at, "last_error": error[:MAX_ERROR_LENGTH]}
+    values = {"attempts": item.attempts, "available_at": available_at, "last_error": storable(error)[:MAX_ERROR_LENGTH]}
     await connection.execute(_of_worker([item.id], worker).values(**values, **_HANDED_BACK))
 
 

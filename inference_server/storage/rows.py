@@ -31,6 +31,11 @@ async def lock(connection: AsyncConnection, name: str) -> None:
         await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"hsi {name}"))))
 
 
+def storable(text: str) -> str:
+    """Return text that every database holds: NUL and broken Unicode, as error messages may quote them, are escaped."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Page[Item]:
     """One page of a list, and the cursor of the next one when there is more."""

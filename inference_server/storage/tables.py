@@ -248,9 +248,14 @@ dead_letters = Table(
     Column("service", String(32)),
     Column("trace", Text),
     Column("replays", Integer, nullable=False, server_default="0"),
+    Column("discarded_at", UtcDateTime),
     UniqueConstraint("stage", "subject_id"),
+    sqlite_autoincrement=True,
 )
-"""Messages that failed for good. `service` names the model service that was to blame, if one was."""
+"""Messages that failed for good. `service` names the model service that was to blame, if one was.
+
+A discarded one stays, so that its frame is accounted for as long as there is one.
+"""
 
 announcements = Table(
     "announcements",

@@ -122,6 +122,7 @@ class Home:
             health=self.health,
             detector_status=lambda: self.detector,
             queue_status=queue_status,
+            replay=self.broker.replay,
             announced=self.announced,
             server_changed=self.server_changed,
             uploads=self.uploads,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Every way in and every way to fail.
 
-Columns are added one by one and no table is made anew: SQLite would lose what refers to it.
+Columns are added one by one and no table is made anew to which others refer: SQLite would lose what refers to it.
 """
 
 from typing import Any
@@ -75,9 +75,23 @@ def upgrade() -> None:
             op.add_column(table, column, inline_references=True)
             if column.name in {"clip_id", "deleted_at", "leased_by"}:
                 op.create_index(op.f(f"ix_{table}_{column.name}"), table, [column.name])
+    _extend_dead_letters()
     op.create_index(op.f("ix_arrivals_frame_id"), "arrivals", ["frame_id"])
     for indexed in (["stage", "camera_id", "turn"], ["stage", "priority", "turn", "id"]):
         op.create_index(op.f(f"ix_messages_{'_'.join(indexed)}"), "messages", indexed)
+
+
+def _extend_dead_letters() -> None:
+    """Add columns, and let SQLite give no id out twice: an operator may act on one that was read a while ago."""
+    is_sqlite = op.get_context().dialect.name == "sqlite"
+    with op.batch_alter_table(
+        "dead_letters", recreate="always" if is_sqlite else "never", table_kwargs={"sqlite_autoincrement": True}
+    ) as batch_op:
+        batch_op.add_column(sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("service", sa.String(length=32)))
+        batch_op.add_column(sa.Column("trace", sa.Text()))
+        batch_op.add_column(sa.Column("replays", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("discarded_at", _moment()))
 
 
 def _new_columns() -> dict[str, list[sa.Column[Any]]]:
@@ -88,12 +102,6 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("ignore_patterns", sa.JSON(), server_default="[]", nullable=False),
             sa.Column("masks", sa.JSON(), server_default="[]", nullable=False),
             sa.Column("clock_offset_seconds", sa.Float()),
-        ],
-        "dead_letters": [
-            sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
-            sa.Column("service", sa.String(length=32)),
-            sa.Column("trace", sa.Text()),
-            sa.Column("replays", sa.Integer(), server_default="0", nullable=False),
         ],
         "events": [sa.Column("deleted_at", _moment())],
         "frames": [
