@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The command line: hsi serve | cameras | models | tokens | ftp."""
+"""The command line: hsi serve | cameras | models | tokens | ftp | dead-letters."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 
 from inference_server import __version__
 from inference_server.api.server import CannotListenError
-from inference_server.commands import cameras, ftp, models, serve, tokens
+from inference_server.commands import cameras, dead_letters, ftp, models, serve, tokens
 from inference_server.commands.command import Command
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
@@ -22,7 +22,7 @@ from inference_server.storage.database import DatabaseUnusableError
 
 EXPLAINED = (CannotListenError, DataFolderError, DatabaseUnusableError, ModelUnavailable, RedisMissingError)
 """Errors that say what to do."""
-_SUBJECTS = (serve, cameras, models, tokens, ftp)
+_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,11 +3,10 @@
 
 import argparse
 
-from inference_server.commands.command import Commands, opened
+from inference_server.commands.command import Commands, opened, row_id
 from inference_server.core.clock import SystemClock
 from inference_server.settings import Settings
 from inference_server.storage import tokens
-from inference_server.storage.rows import LARGEST_ID
 
 
 def register(commands: Commands) -> None:
@@ -19,7 +18,7 @@ def register(commands: Commands) -> None:
     create.add_argument("--scope", choices=[scope.value for scope in tokens.Scope], default=tokens.Scope.READ.value)
     create.set_defaults(command=_create)
     revoke = access.add_parser("revoke", help="end a token")
-    revoke.add_argument("id", type=_id)
+    revoke.add_argument("id", type=row_id("hsi tokens list"))
     revoke.set_defaults(command=_revoke)
 
 
@@ -27,16 +26,6 @@ def _name(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("a name has letters, and only characters that can be shown")
     return text
-
-
-def _id(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= LARGEST_ID:
-        raise argparse.ArgumentTypeError("a token's id is a number of the list that hsi tokens list shows")
-    return number
 
 
 async def _list(_options: argparse.Namespace, settings: Settings) -> int:

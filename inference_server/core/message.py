@@ -64,7 +64,7 @@ class Failure:
 class DeadLetter:
     """A message that failed for good, kept with its reason. `replays` counts how often it was tried again since.
 
-    One that was discarded is kept as well, so that every admitted picture is accounted for, but it is never tried again.
+    One that was discarded is never tried again, but kept: every admitted picture is accounted for.
     """
 
     id: int

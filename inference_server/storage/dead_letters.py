@@ -110,9 +110,7 @@ async def in_portions(database: Database, wanted: LetterFilter) -> AsyncIterator
         last = (await connection.execute(newest)).scalar() or 0
     done = 0
     while done < last:
-        query = select(dead_letters.c.id).where(
-            wanted.condition, dead_letters.c.id > done, dead_letters.c.id <= last
-        )
+        query = select(dead_letters.c.id).where(wanted.condition, dead_letters.c.id > done, dead_letters.c.id <= last)
         async with database.reading() as connection:
             ids = tuple((await connection.execute(query.order_by(dead_letters.c.id).limit(AT_ONCE))).scalars())
         if not ids:

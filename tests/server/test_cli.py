@@ -13,15 +13,7 @@ from inference_server.cli import main
 from inference_server.models.catalogue import CATALOGUE
 from inference_server.storage.data_folder import DataFolder
 
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a data folder that the commands use, and keep the settings of the machine out."""
-    for name in [name for name in os.environ if name.startswith("HSI_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HSI_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HSI_MDNS", "false")
-    return tmp_path / "data"
+pytestmark = pytest.mark.usefixtures("data")
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -38,12 +38,12 @@ async def _die(
     stage: StageName = DETECT,
     *,
     camera: str = "front",
-    failure: Failure = Failure("broken"),
+    failure: Failure | None = None,
     clock: MovableClock | None = None,
 ) -> None:
     message = Message(subject, Work(stage, subject, camera, START), 1, START)
     async with database.writing() as connection:
-        await dead_letters.add(connection, message, failure, clock.now() if clock else START)
+        await dead_letters.add(connection, message, failure or Failure("broken"), clock.now() if clock else START)
 
 
 async def _find(database: Database, wanted: LetterFilter | None = None) -> tuple[DeadLetter, ...]:
