@@ -187,7 +187,9 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         previous = self._previous
         if previous is None or device_facts(state) != device_facts(previous):
             async_update_devices(self.hass, self.config_entry, state)
-        self.issues.detector_changed(state.server.detector)
+        if previous is None or state.server is not previous.server:
+            self.issues.detector_changed(state.server.detector)
+            self.issues.dead_letters_changed(state.server.dead_letters)
         self.async_set_updated_data(state)
 
     @callback

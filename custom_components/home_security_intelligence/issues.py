@@ -8,9 +8,10 @@ from homeassistant.helpers import issue_registry as ir
 
 from .client import HsiError, ServerTooNew, ServerTooOld, WrongServer
 from .client.models import Detector, DetectorState
-from .const import DOMAIN, PROJECT_URL
+from .const import CONF_ENTRY_ID, DOMAIN, PROJECT_URL
 
 DETECTOR_FALLBACK: Final = "detector_fallback"
+DEAD_LETTERS: Final = "dead_letters"
 CONNECTION_ISSUES: Final = (ServerTooOld.key, ServerTooNew.key, WrongServer.key)
 
 
@@ -49,17 +50,29 @@ class Issues:
             self._delete(DETECTOR_FALLBACK)
 
     @callback
+    def dead_letters_changed(self, count: int) -> None:
+        """Tell whether work failed for good, which the owner may let the server try again."""
+        if count:
+            self._create(DEAD_LETTERS, ir.IssueSeverity.WARNING, {"count": str(count)}, is_fixable=True)
+        else:
+            self._delete(DEAD_LETTERS)
+
+    @callback
     def clear(self) -> None:
         """Withdraw everything."""
         self.connection_works()
         self._delete(DETECTOR_FALLBACK)
+        self._delete(DEAD_LETTERS)
 
-    def _create(self, key: str, severity: ir.IssueSeverity, placeholders: dict[str, str]) -> None:
+    def _create(
+        self, key: str, severity: ir.IssueSeverity, placeholders: dict[str, str], *, is_fixable: bool = False
+    ) -> None:
         ir.async_create_issue(
             self._hass,
             DOMAIN,
             self._issue_id(key),
-            is_fixable=False,
+            data={CONF_ENTRY_ID: self._entry_id},
+            is_fixable=is_fixable,
             learn_more_url=PROJECT_URL,
             severity=severity,
             translation_key=key,

@@ -92,6 +92,13 @@ SERVER_SENSORS = (
         entity_registry_enabled_default=False,
         value=lambda state: state.server.queue_depth,
     ),
+    ServerSensorDescription(
+        key="dead_letters",
+        state_class=SensorStateClass.MEASUREMENT,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value=lambda state: state.server.dead_letters,
+    ),
 )
 
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Config entries of real servers, and requests to them beside the integration."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +16,17 @@ from scripts.development.inference_server import InferenceServer
 from tests.integration.waiting import set_up
 
 type Json = dict[str, Any]
+
+
+@asynccontextmanager
+async def running_server(folder: Path, port: int, settings: Mapping[str, str]) -> AsyncIterator[InferenceServer]:
+    """A server process on a folder; it may be started there again with other settings."""
+    server = InferenceServer(folder / "data", port=port, watch_root=folder / "cameras", settings=settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
 
 
 def entry_for(server_id: str, port: int, token: str) -> MockConfigEntry:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from inference_server.api import messages
 from inference_server.api.problems import Problem
+from inference_server.api.routes.dead_letters import Replayed
 from inference_server.api.schema import ServerObject
 from inference_server.core.announcement import AnnouncementKind
 from tests.integration import samples
@@ -91,6 +92,8 @@ async def test_answers_and_problems_are_real_ones(http: aiohttp.ClientSession) -
         async with http.get(path, headers=headers) as answer:
             problem = Problem.model_validate(await answer.json())
             assert (answer.content_type, answer.status) == ("application/problem+json", problem.status)
+    async with http.post("/api/dead_letters/replay", headers=right) as answer:
+        Replayed.model_validate(await answer.json())
     async with http.delete("/api/cameras/nowhere", headers=right) as answer:
         assert Problem.model_validate(await answer.json()).code == "camera_not_found"
 

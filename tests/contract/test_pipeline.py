@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Files in, entities out: Home Assistant shows what the server's own lists say."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from custom_components.home_security_intelligence.client.models import Camera, E
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
 from tests.contract.conftest import PIPELINE_SETTINGS
-from tests.contract.connection import Json, connected, get, has_picture
+from tests.contract.connection import Json, connected, get, has_picture, running_server
 from tests.contract.security_events import SecurityEvents
 from tests.integration.waiting import until, value
 from tests.support import scenes
@@ -56,27 +54,17 @@ async def test_a_server_that_comes_back_without_a_detector_calls_nothing_safe(
     nonsense = tmp_path / "nonsense.onnx"
     nonsense.write_bytes(b"nonsense")
 
-    async with _server(tmp_path, port, settings) as server:
+    async with running_server(tmp_path, port, settings) as server:
         await connected(hass, server)
         scenes.drop(server.watch_root / "path", scenes.encode(scenes.nobody()))
         await until(hass, lambda: has_picture(hass, "path"))
         assert value(hass, "sensor.path_risk_score") == "0"
     await until(hass, lambda: value(hass, "sensor.path_risk_score") == "unavailable")
 
-    async with _server(tmp_path, port, settings | {"HSI_DETECTOR__MODEL_FILE": str(nonsense)}):
+    async with running_server(tmp_path, port, settings | {"HSI_DETECTOR__MODEL_FILE": str(nonsense)}):
         await until(hass, lambda: value(hass, "sensor.path_risk_score") != "unavailable")
         for entity_id in ("sensor.path_risk_score", "binary_sensor.path_person", HIGHEST_RISK):
             assert value(hass, entity_id) == "unknown"
-
-
-@asynccontextmanager
-async def _server(folder: Path, port: int, settings: Mapping[str, str]) -> AsyncIterator[InferenceServer]:
-    server = InferenceServer(folder / "data", port=port, watch_root=folder / "cameras", settings=settings)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
 
 
 async def _assert_same(hass: HomeAssistant, server: InferenceServer, entry: MockConfigEntry) -> None:

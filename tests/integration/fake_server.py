@@ -30,6 +30,7 @@ class FakeServer:
         self._levels: dict[int, str] = {}
         self.pictures: dict[str, bytes] = {}
         self.failure: web.Response | None = None
+        self.tells_replays = True
         self.requests: list[str] = []
         self.subscriptions: list[int | None] = []
         self.subscribed = asyncio.Event()
@@ -49,6 +50,7 @@ class FakeServer:
         app.router.add_get("/api/ws", self._websocket)
         app.router.add_get("/api/system/info", self._info)
         app.router.add_delete("/api/cameras/{camera_id}", self._delete_camera)
+        app.router.add_post("/api/dead_letters/replay", self._replay)
         app.router.add_get("/api/cameras/{camera_id}/latest.jpg", self._picture)
         app.router.add_get("/api/events/{event_id}/snapshot.jpg", self._picture)
         self._running = TestServer(app, host="127.0.0.1", port=self._port)
@@ -182,6 +184,14 @@ class FakeServer:
             return problem(404, "camera_not_found")
         await self.push("camera_removed", camera_id=camera_id)
         return web.Response(status=204)
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        if refusal := self._refusal(request):
+            return refusal
+        replayed = self.server["dead_letters"]
+        if self.tells_replays:
+            await self.change_server(dead_letters=0, queue_depth=self.server["queue_depth"] + replayed)
+        return web.json_response({"replayed": replayed})
 
     async def _picture(self, request: web.Request) -> web.Response:
         if refusal := self._refusal(request):

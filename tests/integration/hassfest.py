@@ -106,6 +106,29 @@ STEP: Final = probatio.All(
     ),
     described_fields,
 )
+
+
+def fixed_or_described(issue: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An issue has either a description or a dialog that repairs it."""
+    if len(issue.keys() & {"description", "fix_flow"}) != 1:
+        raise Invalid("an issue needs a description or a fix_flow, and not both")
+    return issue
+
+
+ISSUE: Final = probatio.All(
+    Schema(
+        {
+            Required("title"): sentence,
+            Optional("description"): sentence,
+            Optional("fix_flow"): {
+                Required("step"): by_key(STEP),
+                Optional("error"): by_key(sentence),
+                Optional("abort"): by_key(sentence),
+            },
+        }
+    ),
+    fixed_or_described,
+)
 ATTRIBUTES: Final = by_key({Optional("name"): plain, Optional("state"): by_key(plain)})
 TRANSLATIONS: Final = Schema(
     {
@@ -126,7 +149,7 @@ TRANSLATIONS: Final = Schema(
             )
         ),
         Optional("exceptions"): by_key({Required("message"): sentence}),
-        Optional("issues"): by_key({Required("title"): sentence, Required("description"): sentence}),
+        Optional("issues"): by_key(ISSUE),
     }
 )
 

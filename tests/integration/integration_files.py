@@ -49,9 +49,9 @@ def packages_imported(module: ast.Module) -> set[str]:
     return imported
 
 
-def string_arguments(keyword: str) -> Iterator[str]:
-    """Every string that the integration passes as this keyword argument."""
-    for module in sources().values():
+def string_arguments(keyword: str, file: str = "*.py") -> Iterator[str]:
+    """Every string that the integration passes as this keyword argument, or those in a file."""
+    for module in (module for path, module in sources().items() if path.match(file)):
         for node in ast.walk(module):
             match node:
                 case ast.keyword(arg=name, value=ast.Constant(value=str(text))) if name == keyword:

@@ -24,6 +24,7 @@ SCORE = "sensor.front_door_risk_score"
 EVENT = "event.front_door_security_event"
 DETECTOR = "sensor.home_security_intelligence_detector"
 QUEUE = "sensor.home_security_intelligence_pictures_waiting"
+DEAD_LETTERS = "sensor.home_security_intelligence_dead_letters"
 LAST_PICTURE = "sensor.front_door_last_picture"
 HIGHEST = "sensor.home_security_intelligence_highest_open_risk"
 VOLATILE = {"access_token", "entity_picture"}
@@ -74,19 +75,23 @@ async def test_what_changes_with_every_picture_is_off_by_default(
     hass: HomeAssistant, loaded: MockConfigEntry, entity_registry: er.EntityRegistry
 ) -> None:
     registered = er.async_entries_for_config_entry(entity_registry, loaded.entry_id)
-    assert {entity.entity_id for entity in registered if entity.disabled_by} == {QUEUE, LAST_PICTURE}
-    for entity_id in (QUEUE, LAST_PICTURE):
+    assert {entity.entity_id for entity in registered if entity.disabled_by} == {QUEUE, DEAD_LETTERS, LAST_PICTURE}
+    for entity_id in (QUEUE, DEAD_LETTERS, LAST_PICTURE):
         entity_registry.async_update_entity(entity_id, disabled_by=None)
     await hass.config_entries.async_reload(loaded.entry_id)
     await hass.async_block_till_done()
     assert value(hass, QUEUE) == "0"
+    assert value(hass, DEAD_LETTERS) == "0"
     assert value(hass, LAST_PICTURE) == samples.MORNING
 
 
 async def test_condition_of_the_server(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
-    await server.change_server(queue_depth=7, detector=samples.detector(state="down", message="No memory."))
+    await server.change_server(
+        queue_depth=7, dead_letters=2, detector=samples.detector(state="down", message="No memory.")
+    )
 
     await until_state(hass, QUEUE, "7")
+    assert value(hass, DEAD_LETTERS) == "2"
     assert value(hass, DETECTOR) == "YOLO26 nano"
     seen = attributes(hass, DETECTOR)
     assert (seen["detector_state"], seen["fallback"], seen["message"]) == ("down", False, "No memory.")

@@ -180,6 +180,8 @@ def test_rules_notice_bad_texts(text: object) -> None:
         {"exceptions": {"Bad key": {"message": "x"}}},
         {"exceptions": {"key": {}}},
         {"issues": {"key": {"title": "x"}}},
+        {"issues": {"key": {"title": "x", "description": "x", "fix_flow": {"step": {}}}}},
+        {"issues": {"key": {"title": "x", "fix_flow": {}}}},
         {"config": {"step": {"user": {"data": {"host": "Host"}}}}},
         {"entity": {"sensor": {"x": {"state": {"on": "{x}"}}}}},
     ],

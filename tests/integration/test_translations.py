@@ -15,7 +15,7 @@ from custom_components.home_security_intelligence.client import HsiError, WrongS
 from custom_components.home_security_intelligence.client.models import DetectorState, Level, Source
 from custom_components.home_security_intelligence.const import DOMAIN
 from custom_components.home_security_intelligence.event import EVENT_TYPES
-from custom_components.home_security_intelligence.issues import CONNECTION_ISSUES, DETECTOR_FALLBACK
+from custom_components.home_security_intelligence.issues import CONNECTION_ISSUES, DEAD_LETTERS, DETECTOR_FALLBACK
 from tests.integration.hassfest import placeholders
 from tests.integration.integration_files import INTEGRATION, load_json, sources, string_arguments
 
@@ -56,15 +56,24 @@ def test_exceptions_get_what_they_show(strings: dict[str, Any]) -> None:
 
 
 def test_issues(strings: dict[str, Any]) -> None:
-    assert set(strings["issues"]) == {*CONNECTION_ISSUES, DETECTOR_FALLBACK}
+    assert set(strings["issues"]) == {*CONNECTION_ISSUES, DETECTOR_FALLBACK, DEAD_LETTERS}
+    filled_in = {DETECTOR_FALLBACK: {"model", "message"}, DEAD_LETTERS: {"count"}}
     for key, issue in strings["issues"].items():
-        filled_in = {"model", "message"} if key == DETECTOR_FALLBACK else {"address", "detail"}
-        assert placeholders(issue["title"] + issue["description"]) <= filled_in, key
+        text = issue["title"] + issue.get("description", "")
+        assert placeholders(text) <= filled_in.get(key, {"address", "detail"}), key
+
+
+def test_repairs(strings: dict[str, Any]) -> None:
+    flow = strings["issues"][DEAD_LETTERS]["fix_flow"]
+    assert set(flow["step"]) == set(string_arguments("step_id", "repairs.py"))
+    assert set(flow["abort"]) == set(string_arguments("reason", "repairs.py"))
+    assert placeholders(flow["step"]["confirm"]["description"]) == {"count"}
+    assert [placeholders(text) for text in flow["abort"].values()] == [set(), {"detail"}]
 
 
 def test_steps_and_aborts(strings: dict[str, Any]) -> None:
-    assert set(strings["config"]["step"]) == set(string_arguments("step_id"))
-    assert set(strings["config"]["abort"]) == set(string_arguments("reason"))
+    assert set(strings["config"]["step"]) == set(string_arguments("step_id", "config_flow.py"))
+    assert set(strings["config"]["abort"]) == set(string_arguments("reason", "config_flow.py"))
 
 
 def test_steps_get_what_they_show(strings: dict[str, Any]) -> None:

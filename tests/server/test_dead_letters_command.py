@@ -6,15 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from inference_server.cli import main
 from inference_server.core.message import Failure, StageName
 from inference_server.pipeline import sql_broker
 from inference_server.pipeline.retry import PermanentError
 from inference_server.pipeline.stage import run_stage
-from inference_server.storage.database import Database
 from tests.support.bench import CAMERA, Bench, a_person, bench
-from tests.support.services import PostgreSql
 
 PATIENCE_SECONDS = 20
 
@@ -22,14 +21,12 @@ PATIENCE_SECONDS = 20
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def site(request: pytest.FixtureRequest, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Give a pipeline on the data folder that the commands use, on each kind of database."""
-    database: Database | None = None
+    where: URL | None = None
     if request.param == "postgresql":
-        postgresql: PostgreSql = request.getfixturevalue("postgresql")
-        url = postgresql.database()
-        monkeypatch.setenv("HSI_DATABASE_URL", str(url.set(drivername="postgresql")))
-        database = Database(url)
+        where = request.getfixturevalue("postgresql").database()
+        monkeypatch.setenv("HSI_DATABASE_URL", str(where.set(drivername="postgresql")))
     data.mkdir()
-    async with bench(data, database=database) as made:
+    async with bench(data, where=where) as made:
         yield made
 
 

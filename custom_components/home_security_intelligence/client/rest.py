@@ -24,6 +24,8 @@ from .models import Server
 from .session import HsiSession
 
 TIMEOUT: Final = ClientTimeout(total=10)
+LONG_TIMEOUT: Final = ClientTimeout(total=120)
+"""For what grows with what has piled up on the server."""
 MIN_WIDTH: Final = 64
 MAX_WIDTH: Final = 3840
 
@@ -58,14 +60,20 @@ class HsiClient:
         """Make the server forget a camera until its next picture."""
         await self._request("DELETE", f"api/cameras/{camera_id}")
 
-    async def _request(self, method: str, path: str, query: Mapping[str, str] | None = None) -> bytes:
+    async def replay_dead_letters(self) -> None:
+        """Make the server try again whatever failed for good."""
+        await self._request("POST", "api/dead_letters/replay", timeout=LONG_TIMEOUT)
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, timeout: ClientTimeout = TIMEOUT
+    ) -> bytes:
         try:
             async with self._http.request(
                 method,
                 self.address.url / path,
                 params=query,
                 headers={"Authorization": f"Bearer {self._token}"},
-                timeout=TIMEOUT,
+                timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 if response.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):

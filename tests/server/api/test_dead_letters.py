@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from inference_server.api.application import create_application
 from inference_server.core.detection import Detection
@@ -15,12 +16,10 @@ from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.pipeline import stage as stage_module
 from inference_server.pipeline.retry import PermanentError
 from inference_server.storage import dead_letters
-from inference_server.storage.database import Database
 from inference_server.storage.tokens import Scope
 from tests.server.api.conftest import Client, Connect, all_items
 from tests.support.bench import CAMERA, Bench, a_person, bench
 from tests.support.home import START, Home
-from tests.support.services import PostgreSql
 from tests.support.subscriber import Json, Subscriber
 
 PATH = "/api/dead_letters"
@@ -67,11 +66,10 @@ async def site(
     request: pytest.FixtureRequest, tmp_path: Path, aiohttp_client: Callable[..., Awaitable[Client]]
 ) -> AsyncIterator[Site]:
     """Give a pipeline and its API on each kind of database."""
-    postgresql: PostgreSql | None = None
+    where: URL | None = None
     if request.param == "postgresql":
-        postgresql = request.getfixturevalue("postgresql")
-    database = Database(postgresql.database()) if postgresql else None
-    async with bench(tmp_path, database=database) as made:
+        where = request.getfixturevalue("postgresql").database()
+    async with bench(tmp_path, where=where) as made:
         home = Home(made.database, made.media, clock=made.clock, announced=made.announced)
         yield Site(made, home, aiohttp_client)
 

@@ -20,8 +20,10 @@ from inference_server.api.schema import (
     BoxObject,
     CameraObject,
     ComponentObject,
+    DeadLetterObject,
     DetectionObject,
     EventObject,
+    FullDeadLetterObject,
     HealthReport,
     RefusalObject,
     ServerObject,
@@ -114,6 +116,11 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     assert uploaded
     assert names(uploaded[1]) == fields(UploadedFrameObject)
     assert fields(CameraChange) == fields(CameraSettingsObject) - {"clock_offset_seconds"}
+    letter = re.search(r'dead letter: `({"id".*?})`', PAGE, re.DOTALL)
+    assert letter
+    assert names(letter[1]) == fields(DeadLetterObject)
+    own = fields(FullDeadLetterObject) - fields(DeadLetterObject)
+    assert own == {"trace", "picture", "discarded_at"} <= quoted(section("Objects"))
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)

@@ -265,7 +265,7 @@ async def test_what_was_published_before_the_clock_was_set_back_does_not_wait(qu
 async def test_a_retry_comes_back_after_its_delay_and_counts(queue: Queue) -> None:
     await queue.publish(_work(1))
     (message,) = await queue.claim(DETECT, 1)
-    await queue.broker.retry(message, "no luck", timedelta(seconds=4))
+    await queue.broker.retry(message, "no luck\0\udcff", timedelta(seconds=4))
     queue.clock.move(seconds=3)
     assert await queue.subjects() == []
     queue.clock.move(seconds=1)

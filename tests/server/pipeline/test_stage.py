@@ -122,6 +122,20 @@ async def test_one_bad_message_does_not_stop_the_others(a_bench: Bench, faulty: 
     assert (await a_bench.broker.status()).depth == 0
 
 
+async def test_a_dead_letter_keeps_the_trace_with_its_causes(a_bench: Bench, faulty: FaultyStage) -> None:
+    error = PermanentError("broken for good")
+    error.__cause__ = ZeroDivisionError("the cause")
+    faulty.errors[1] = [error]
+    await _publish(a_bench, 1, 2)
+    async with _running(a_bench, faulty):
+        await faulty.until(lambda: faulty.done == [2])
+    async with a_bench.database.reading() as connection:
+        (trace,) = (await connection.execute(select(dead_letters.c.trace))).scalars()
+    assert trace.startswith("ZeroDivisionError: the cause\n")
+    assert "in consume\n" in trace
+    assert trace.endswith("PermanentError: broken for good\n")
+
+
 async def test_a_passing_failure_is_tried_again(a_bench: Bench, faulty: FaultyStage) -> None:
     faulty.errors[1] = [RuntimeError("just now")] * (MAX_ATTEMPTS - 1)
     await _publish(a_bench, 1)

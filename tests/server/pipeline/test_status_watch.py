@@ -14,8 +14,10 @@ from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import ComponentHealth, HealthState
 from inference_server.pipeline import status_watch
 from inference_server.pipeline.status_watch import StatusWatch
+from inference_server.storage import dead_letters
 from inference_server.storage.arrivals import FileVersion
 from tests.support.bench import Bench
+from tests.support.home import START
 
 
 @pytest.fixture
@@ -45,13 +47,26 @@ async def test_waiting_work_and_dead_letters_are_reported(a_bench: Bench, watch:
     await a_bench.take(a_bench.picture(), a_bench.picture())
     await watch._check_database()
     queue = _component(a_bench, "queue")
-    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 2, "live": 2, "dead_letters": 0})
+    assert (queue.state, queue.details) == (
+        HealthState.OK,
+        {"waiting": 2, "live": 2, "dead_letters": 0, "discarded": 0},
+    )
     (message,) = await a_bench.broker.claim(StageName.DETECT, 1)
     await a_bench.broker.bury(message, Failure("broken"))
     await watch._check_database()
     queue = _component(a_bench, "queue")
-    assert (queue.state, queue.details) == (HealthState.DEGRADED, {"waiting": 1, "live": 1, "dead_letters": 1})
+    assert (queue.state, queue.details) == (
+        HealthState.DEGRADED,
+        {"waiting": 1, "live": 1, "dead_letters": 1, "discarded": 0},
+    )
     assert queue.remedy is not None
+    for way in ("GET /api/dead_letters", "hsi dead-letters list", "hsi dead-letters replay --all"):
+        assert way in queue.remedy
+    async with a_bench.database.writing() as connection:
+        await dead_letters.discard(connection, [1], START)
+    await watch._check_database()
+    queue = _component(a_bench, "queue")
+    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 1, "dead_letters": 0, "discarded": 1})
 
 
 async def test_a_full_queue_lets_nothing_in_until_a_fifth_is_done(
