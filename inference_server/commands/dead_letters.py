@@ -136,7 +136,7 @@ async def _discard(options: argparse.Namespace, settings: Settings) -> int:
 async def _act(options: argparse.Namespace, database: Database, act: Act, done: str) -> int:
     """Act on what the options choose and say on how many; 2 if they choose nothing or two things."""
     wanted = _filter(options)
-    if [bool(options.ids), options.all, wanted != LetterFilter()].count(True) != 1:
+    if [bool(options.ids), options.all, wanted != dead_letters.EVERY].count(True) != 1:
         print("Name ids, or --all, or a selection (--stage, --camera, --service).", file=sys.stderr)
         return 2
     if options.ids:

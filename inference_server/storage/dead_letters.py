@@ -39,6 +39,10 @@ class LetterFilter:
         return and_(_NOT_DISCARDED, *(column == value for column, value in wanted if value is not None))
 
 
+EVERY = LetterFilter()
+"""The filter that leaves nothing out."""
+
+
 async def add(connection: AsyncConnection, message: Message, failure: Failure, at: datetime) -> None:
     """Make a message a dead letter, which ends it."""
     work = message.work
@@ -60,9 +64,9 @@ async def add(connection: AsyncConnection, message: Message, failure: Failure, a
     await connection.execute(query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=letter))
 
 
-async def count(connection: AsyncConnection, wanted: LetterFilter | None = None) -> int:
+async def count(connection: AsyncConnection, wanted: LetterFilter = EVERY) -> int:
     """Return how many there are."""
-    query = select(func.count()).select_from(dead_letters).where((wanted or LetterFilter()).condition)
+    query = select(func.count()).select_from(dead_letters).where(wanted.condition)
     return (await connection.execute(query)).scalar_one()
 
 
@@ -73,7 +77,7 @@ async def count_discarded(connection: AsyncConnection) -> int:
 
 
 async def find(
-    connection: AsyncConnection, wanted: LetterFilter, *, limit: int, cursor: str | None = None
+    connection: AsyncConnection, wanted: LetterFilter = EVERY, *, limit: int, cursor: str | None = None
 ) -> Page[DeadLetter]:
     """Return dead letters, newest first. Raises BadCursorError."""
     position = (dead_letters.c.died_at, dead_letters.c.id)

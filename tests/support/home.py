@@ -21,6 +21,7 @@ from inference_server.core.camera import Camera, camera_name
 from inference_server.core.detection import Box, Detection, Label, Track
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
 from inference_server.ingest.admission import Gate
@@ -33,7 +34,7 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.settings import IngestSettings
-from inference_server.storage import announcements, arrivals, cameras, events, frames, ftp_accounts, tokens
+from inference_server.storage import announcements, arrivals, cameras, dead_letters, events, frames, ftp_accounts, tokens
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
@@ -216,6 +217,14 @@ class Home:
         async with self.database.writing() as connection:
             await announcements.add(connection, items)
         self.announced.notify()
+
+    async def dead_letter(self, frame_id: int = 1, camera_id: str = "front_door") -> int:
+        """Let the detection in a frame fail for good and return the dead letter's id."""
+        now = self.clock.now()
+        message = Message(frame_id, Work(StageName.DETECT, frame_id, camera_id, now), 6, now)
+        async with self.database.writing() as connection:
+            await dead_letters.add(connection, message, Failure("broken", trace="/home/owner/detect.py"), now)
+            return (await dead_letters.find(connection, limit=1)).items[0].id
 
     async def announce_state(self, camera_id: str = "front_door", times: int = 1) -> None:
         """Announce a camera as it stands."""

@@ -29,8 +29,8 @@ def described(route: AnyRoute) -> str:
     return f"{route.method} {route.path}"
 
 
-async def asked(client: Client, route: AnyRoute, authorization: str | None) -> int:
-    path = route.path.format(camera_id="front_door", event_id=1, frame_id=1)
+async def asked(client: Client, route: AnyRoute, authorization: str | None, letter_id: int = 1) -> int:
+    path = route.path.format(camera_id="front_door", event_id=1, frame_id=1, letter_id=letter_id)
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
     response = await client.request(route.method, path, headers=headers, data=body)
@@ -56,6 +56,8 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
             await a_home.camera()
             await a_home.ftp_account()
         status = await asked(client, route, f"Bearer {await a_home.token(scope)}")
+        letter_id = await a_home.dead_letter()
+        status = await asked(client, route, f"Bearer {await a_home.token(scope)}", letter_id)
         if route.scope is None or route.scope in may:
             assert status in {200, 201, 204}
         else:

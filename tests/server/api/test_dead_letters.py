@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from inference_server.api.application import create_application
 from inference_server.core.detection import Detection
-from inference_server.core.message import Failure, Message, StageName, Work
+from inference_server.core.message import Failure, StageName, Work
 from inference_server.pipeline import stage as stage_module
 from inference_server.pipeline.retry import PermanentError
 from inference_server.storage import dead_letters
@@ -257,25 +257,18 @@ def _queue(server: Json) -> tuple[int, int]:
     return server["queue_depth"], server["dead_letters"]
 
 
-async def _letter(home: Home) -> None:
-    """Add a dead letter, whose id is 1."""
-    message = Message(1, Work(StageName.DETECT, 1, CAMERA, START), 1, START)
-    async with home.database.writing() as connection:
-        await dead_letters.add(connection, message, Failure("broken", trace="/home/owner/secret.py"), START)
-
-
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.UPLOAD])
 async def test_traces_may_hold_paths_so_that_reading_is_not_enough(
     a_home: Home, connect: Connect, scope: Scope
 ) -> None:
-    await _letter(a_home)
+    await a_home.dead_letter()
     client = await connect(scope)
     for method, path in (("GET", PATH), ("GET", f"{PATH}/1"), ("POST", f"{PATH}/1/replay"), ("POST", f"{PATH}/replay")):
         assert await _problem(client, method, path) == (403, "forbidden")
 
 
 async def test_an_id_that_no_letter_can_have_is_refused(a_home: Home, connect: Connect) -> None:
-    await _letter(a_home)
+    await a_home.dead_letter()
     admin = await connect(Scope.ADMIN)
     hostile = (
         "0",
@@ -315,7 +308,7 @@ async def test_an_id_that_no_letter_can_have_is_refused(a_home: Home, connect: C
 async def test_a_selection_that_means_nothing_is_refused_and_nothing_happens(
     a_home: Home, connect: Connect, query: dict[str, str]
 ) -> None:
-    await _letter(a_home)
+    await a_home.dead_letter()
     admin = await connect(Scope.ADMIN)
     for method, path in (("GET", PATH), ("DELETE", PATH), ("POST", f"{PATH}/replay")):
         answer = await admin.request(method, path, params=query)

@@ -20,7 +20,6 @@ from inference_server.pipeline.sql_broker import LEASE, SqlBroker
 from inference_server.pipeline.streams import Streams
 from inference_server.storage import dead_letters as dead_letters_of
 from inference_server.storage.database import Database
-from inference_server.storage.dead_letters import LetterFilter
 from inference_server.storage.messages import MessageTakenError
 from inference_server.storage.tables import dead_letters
 from tests.support.home import START, MovableClock
@@ -231,7 +230,7 @@ async def test_dead_letters_go_back_to_their_stage_and_remember_how_often(queue:
         for message in again:
             await queue.broker.bury(message, Failure("broken", "detector"))
     async with queue.database.reading() as connection:
-        page = await dead_letters_of.find(connection, LetterFilter(), limit=9)
+        page = await dead_letters_of.find(connection, limit=9)
     assert [letter.replays for letter in page.items] == [2, 2]
 
 

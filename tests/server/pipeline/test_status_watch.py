@@ -66,7 +66,10 @@ async def test_waiting_work_and_dead_letters_are_reported(a_bench: Bench, watch:
         await dead_letters.discard(connection, [1], START)
     await watch._check_database()
     queue = _component(a_bench, "queue")
-    assert (queue.state, queue.details) == (HealthState.OK, {"waiting": 1, "dead_letters": 0, "discarded": 1})
+    assert (queue.state, queue.details) == (
+        HealthState.OK,
+        {"waiting": 1, "live": 1, "dead_letters": 0, "discarded": 1},
+    )
 
 
 async def test_a_full_queue_lets_nothing_in_until_a_fifth_is_done(
