@@ -11,13 +11,13 @@ from inference_server.api.authentication import AUTHENTICATOR, Authenticator
 from inference_server.api.bodies import BODY_LIMITS, MAX_BODY
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.feed import FEED, Feed
-from inference_server.api.routes import camera_settings, cameras, events, frames, ftp, refusals, system, uploads
 from inference_server.api.routes import (
     camera_settings,
     cameras,
     dead_letters,
     events,
     frames,
+    ftp,
     refusals,
     system,
     uploads,

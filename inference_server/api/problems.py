@@ -153,6 +153,9 @@ def ftp_account_not_found(camera_id: str) -> ProblemError:
         ProblemCode.FTP_ACCOUNT_NOT_FOUND,
         f'The camera "{camera_id}" has no account on the FTP server.',
         "GET /api/ftp/accounts lists the accounts.",
+    )
+
+
 def dead_letter_not_found(letter_id: int) -> ProblemError:
     """Return the problem of a dead letter that is unknown, or was sent back to its stage."""
     return ProblemError(

@@ -2,7 +2,6 @@
 """The commands, as an operator calls them."""
 
 import io
-import os
 import re
 from pathlib import Path
 

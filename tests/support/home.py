@@ -34,7 +34,16 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.settings import IngestSettings
-from inference_server.storage import announcements, arrivals, cameras, dead_letters, events, frames, ftp_accounts, tokens
+from inference_server.storage import (
+    announcements,
+    arrivals,
+    cameras,
+    dead_letters,
+    events,
+    frames,
+    ftp_accounts,
+    tokens,
+)
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
