@@ -33,6 +33,7 @@ from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
+from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.close import CloseStage
@@ -50,7 +51,7 @@ from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.supervise import Supervisor
 from inference_server.pipeline.workers import Heartbeat, worker_name
-from inference_server.settings import Settings
+from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings
 from inference_server.storage import announcements, identity
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
@@ -85,6 +86,15 @@ class Server:
         self.judging = Judging(self.health, self.server_changed)
         self.threads = InferenceThreads(PARALLEL)
         self.backpressure = Backpressure()
+        self.backups = Backups(
+            self.database,
+            self.folder,
+            settings.backup,
+            zone=settings.zone,
+            passphrase=os.environ.get(BACKUP_PASSPHRASE_VARIABLE) or None,
+            health=self.health,
+            clock=self.clock,
+        )
         self.heartbeat = Heartbeat(
             self.database,
             self.health,
@@ -197,6 +207,7 @@ class Server:
             parts += [("ingest", self._watch().run), ("announcements", self._prune), ("judged", judged.run)]
             if self.settings.ftp.enabled:
                 parts.append(("ftp", self._ftp().run))
+            parts.append(("backup", self.backups.run))
         return parts
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
@@ -309,6 +320,7 @@ class Server:
             cameras_changed=self.camera_reader.read_if_possible,
             ready=self._is_ready,
             started_at=self.clock.now(),
+            backups=self.backups,
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if self.database.shared else ApiLimits(),
         )
 

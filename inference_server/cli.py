@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The command line: hsi serve | cameras | models | tokens | ftp | dead-letters."""
+"""The command line: hsi serve | cameras | models | tokens | ftp | dead-letters | backup | restore."""
 
 import argparse
 import asyncio
@@ -11,18 +11,26 @@ from pydantic_settings import SettingsError
 
 from inference_server import __version__
 from inference_server.api.server import CannotListenError
-from inference_server.commands import cameras, dead_letters, ftp, models, serve, tokens
+from inference_server.commands import backup, cameras, dead_letters, ftp, models, restore, serve, tokens
 from inference_server.commands.command import Command
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
 from inference_server.pipeline.streams import RedisMissingError
 from inference_server.settings import ENVIRONMENT_PREFIX, Settings
+from inference_server.storage.backup.errors import BackupError
 from inference_server.storage.data_folder import DataFolderError
 from inference_server.storage.database import DatabaseUnusableError
 
-EXPLAINED = (CannotListenError, DataFolderError, DatabaseUnusableError, ModelUnavailable, RedisMissingError)
+EXPLAINED = (
+    BackupError,
+    CannotListenError,
+    DataFolderError,
+    DatabaseUnusableError,
+    ModelUnavailable,
+    RedisMissingError,
+)
 """Errors that say what to do."""
-_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters)
+_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters, backup, restore)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,10 +39,19 @@ ENVIRONMENT_PREFIX = "HSI_"
 DELIMITER = "__"
 OPTIONS_FILE_VARIABLE = "HSI_APP_OPTIONS_FILE"
 SETTINGS_FILE_VARIABLE = "HSI_SETTINGS_FILE"
+BACKUP_PASSPHRASE_VARIABLE = "HSI_BACKUP_PASSPHRASE"  # noqa: S105 - its name
+"""Encrypts every backup. No setting, so that no file of settings holds it and no report of them shows it."""
 OTHER_VARIABLES = frozenset(
-    {OPTIONS_FILE_VARIABLE, SETTINGS_FILE_VARIABLE, "HSI_CACHE_DIR", "HSI_EXPORT_PYTHON", "HSI_SCREENSHOT"}
+    {
+        OPTIONS_FILE_VARIABLE,
+        SETTINGS_FILE_VARIABLE,
+        BACKUP_PASSPHRASE_VARIABLE,
+        "HSI_CACHE_DIR",
+        "HSI_EXPORT_PYTHON",
+        "HSI_SCREENSHOT",
+    }
 )
-"""Variables of this project that are no settings: of the sources, the scripts and the tests."""
+"""Variables of this project that are no settings: of the sources, a secret, the scripts and the tests."""
 DATABASE_DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 KUBERNETES_VARIABLE = re.compile(r"HSI_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
@@ -203,6 +212,17 @@ class BatchSettings(Section):
         return self
 
 
+class BackupSettings(Section):
+    """The backups that the server makes by itself, at an hour of the home's time zone."""
+
+    daily: bool = False
+    hour: Annotated[int, Field(ge=0, le=23)] = 2
+    keep: Annotated[int, Field(ge=1, le=1000)] = 7
+    """How many daily backups stay; those that somebody asked for are never removed."""
+    media: bool = True
+    """Whether pictures and clips are in them."""
+
+
 class RiskSettings(Section):
     """The lowest score of each level above low, and when night is."""
 
@@ -272,6 +292,7 @@ class Settings(BaseSettings):
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()
+    backup: BackupSettings = BackupSettings()
 
     @field_validator("watch_root")
     @classmethod

@@ -22,11 +22,13 @@ from inference_server.api.routes import (
     system,
     uploads,
 )
+from inference_server.api.routes import backups, camera_settings, cameras, events, frames, refusals, system, uploads
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
 
 _RESOURCES: tuple[AnyRoute, ...] = (
     *system.ROUTES,
+    *backups.ROUTES,
     *cameras.ROUTES,
     *camera_settings.ROUTES,
     *uploads.ROUTES,

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from aiohttp import web
 
 from inference_server.core.assessment import LevelThresholds
+from inference_server.core.backup import RunningBackup, StoredBackup
 from inference_server.core.clock import Clock
 from inference_server.core.frame import Refusal
 from inference_server.core.signal import Signal
@@ -79,6 +81,34 @@ class Uploads(Protocol):
         ...
 
 
+class BackupMaker(Protocol):
+    """Makes and keeps backups. Implemented by the pipeline."""
+
+    @property
+    def running(self) -> RunningBackup | None:
+        """The backup that is being made."""
+        ...
+
+    def ask(self, *, media: bool | None) -> RunningBackup:
+        """Let a backup be made; None means with media as the settings say.
+
+        Raises BackupBusyError while another one is made, DiskNearlyFullError.
+        """
+        ...
+
+    def list_all(self) -> tuple[StoredBackup, ...]:
+        """Return the backups that are done, newest first. Raises OSError."""
+        ...
+
+    def path(self, name: str) -> Path | None:
+        """Return the file of a backup, None when there is none of this name."""
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Remove a backup. Return whether it was there. Raises OSError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
     """The parts that answers are made from."""
@@ -101,6 +131,7 @@ class ApiContext:
     uploads: Uploads
     cameras_changed: Callable[[], Awaitable[None]]
     """Called after a commit that changed a camera's settings; returns once they count."""
+    backups: BackupMaker
     ready: Callable[[], bool]
     started_at: datetime
     limits: ApiLimits = ApiLimits()

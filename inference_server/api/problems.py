@@ -28,6 +28,9 @@ class ProblemCode(StrEnum):
     NO_PICTURE = "no_picture"
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
     DEAD_LETTER_DISCARDED = "dead_letter_discarded"
+    BACKUP_NOT_FOUND = "backup_not_found"
+    BACKUP_RUNNING = "backup_running"
+    DISK_NEARLY_FULL = "disk_nearly_full"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"
     TOO_LARGE = "too_large"
@@ -64,6 +67,9 @@ _KINDS = {
     ProblemCode.NO_PICTURE: ProblemKind(404, "No picture"),
     ProblemCode.DEAD_LETTER_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.DEAD_LETTER_DISCARDED: ProblemKind(409, "Discarded"),
+    ProblemCode.BACKUP_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.BACKUP_RUNNING: ProblemKind(409, "Backup is running"),
+    ProblemCode.DISK_NEARLY_FULL: ProblemKind(507, "Disk nearly full"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
     ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
@@ -171,6 +177,13 @@ def dead_letter_discarded(letter_id: int) -> ProblemError:
         ProblemCode.DEAD_LETTER_DISCARDED,
         f"The dead letter {letter_id} was discarded.",
         "It cannot be tried again; GET /api/dead_letters lists those that can.",
+    )
+
+
+def backup_not_found(name: str) -> ProblemError:
+    """Return the problem of a backup that is not there."""
+    return ProblemError(
+        ProblemCode.BACKUP_NOT_FOUND, f'There is no backup "{name}".', "GET /api/system/backups lists the backups."
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from inference_server.api.authentication import AUTHENTICATOR
 from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, MULTIPART_EXTRA, Sent, read_json
 from inference_server.api.context import CONTEXT, ApiContext
+from inference_server.api.downloads import Download, download_response
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, invalid_request
 from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
@@ -55,7 +56,7 @@ class Parameters(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
+class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | None]:
     """One method of one path. A scope of None needs no token; problems are those beyond the usual ones."""
 
     method: HTTPMethod = HTTPMethod.GET
@@ -70,6 +71,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
     """How many bytes the file may have that is sent; None where none is."""
     created: Callable[[Answer], bool] | None = None
     """Tells of an answer whether something new was made (201)."""
+    later: bool = False
+    """Whether a success means that the work has begun and goes on (202)."""
 
     @property
     def has_body(self) -> bool:
@@ -84,7 +87,9 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
     @property
     def status(self) -> HTTPStatus:
         """The status of a success."""
-        return HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture) else HTTPStatus.NO_CONTENT
+        if self.later:
+            return HTTPStatus.ACCEPTED
+        return HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture | Download) else HTTPStatus.NO_CONTENT
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
@@ -94,6 +99,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | None]:
         answer = await self.handler(request.app[CONTEXT], asked)
         if isinstance(answer, Picture):
             return await _picture_response(request, answer)
+        if isinstance(answer, Download):
+            return download_response(answer)
         if answer is None:
             return web.Response(status=self.status)
         status = HTTPStatus.CREATED if self.created and self.created(answer) else self.status

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from inference_server import __version__
 from inference_server.core.announcement import CameraState
 from inference_server.core.assessment import MAX_SCORE, AssessmentSource, LevelThresholds, RiskLevel, risk_level
+from inference_server.core.backup import BackupKind, RunningBackup, StoredBackup
 from inference_server.core.detection import Category, Detection, Label, Sighting
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
@@ -186,6 +187,27 @@ class FullDeadLetterObject(DeadLetterObject):
     discarded_at: UtcTime | None
 
 
+class BackupObject(WireObject):
+    """A backup that is done; what of it is known since it was last read to its end, and when that was."""
+
+    name: str
+    kind: BackupKind
+    created_at: UtcTime
+    size: int
+    encrypted: bool
+    verified_at: UtcTime | None
+    rows: int | None
+    media_files: int | None
+
+
+class RunningBackupObject(WireObject):
+    """A backup that is being made, with or without media."""
+
+    kind: BackupKind
+    started_at: UtcTime
+    media: bool
+
+
 class ComponentObject(WireObject):
     """The health of one part of the server."""
 
@@ -307,6 +329,16 @@ def full_dead_letter(value: DeadLetter) -> FullDeadLetterObject:
         picture=None if shown.frame_id is None else f"/api/frames/{shown.frame_id}/picture.jpg",
         discarded_at=value.discarded_at,
     )
+
+
+def backup(value: StoredBackup) -> BackupObject:
+    """Return a backup as it is sent."""
+    return BackupObject.model_validate(value, from_attributes=True)
+
+
+def running_backup(value: RunningBackup) -> RunningBackupObject:
+    """Return a backup that is being made as it is sent."""
+    return RunningBackupObject.model_validate(value, from_attributes=True)
 
 
 def component(health: ComponentHealth) -> ComponentObject:

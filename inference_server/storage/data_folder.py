@@ -30,6 +30,11 @@ class DataFolder:
         return self.root / "uploads"
 
     @property
+    def backups(self) -> Path:
+        """The folder of the backups that the server makes."""
+        return self.root / "backups"
+
+    @property
     def token(self) -> Path:
         """The file with the integration's token."""
         return self.root / "token"

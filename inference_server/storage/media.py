@@ -31,7 +31,7 @@ class MediaFolder:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
@@ -46,7 +46,7 @@ class MediaFolder:
         return target.read_bytes()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name in a folder durable: the file's own sync does not cover it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

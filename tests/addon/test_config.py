@@ -110,12 +110,14 @@ def test_a_second_config_file_would_be_found(tmp_path: Path) -> None:
     [
         ("/data/addons/data/4f6c1a2b_home_security_intelligence/models", True),
         ("/data/addons/data/local_home_security_intelligence/models", True),
+        ("/data/addons/data/4f6c1a2b_home_security_intelligence/backups", True),
         ("/data/addons/data/4f6c1a2b_home_security_intelligence/hsi.db", False),
         ("/data/addons/data/4f6c1a2b_home_security_intelligence/media/models", False),
+        ("/data/addons/data/4f6c1a2b_home_security_intelligence/media/backups/x.jpg", False),
         ("/data/addons/data/4f6c1a2b_home_security_intelligence/options.json", False),
     ],
 )
-def test_a_backup_leaves_out_the_weights_and_nothing_else(path: str, left_out: bool) -> None:
+def test_a_backup_leaves_out_the_weights_the_backups_and_nothing_else(path: str, left_out: bool) -> None:
     """The Supervisor matches the patterns against the path on the host, folders before what they hold."""
     assert any(PurePosixPath(path).match(pattern) for pattern in read_config()["backup_exclude"]) is left_out
 

@@ -30,6 +30,7 @@ from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.observability.health import HealthBoard
+from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
@@ -44,7 +45,10 @@ from inference_server.storage import (
     ftp_accounts,
     tokens,
 )
+from inference_server.settings import BackupSettings, IngestSettings
+from inference_server.storage import announcements, arrivals, cameras, events, frames, tokens
 from inference_server.storage.arrivals import Arrival, FileVersion
+from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
@@ -109,6 +113,16 @@ class Home:
             clock=self.clock,
             max_bytes=self.limits.max_bytes,
         )
+        self.data = DataFolder(self.media.root.parent)
+        self.backups = Backups(
+            self.database,
+            self.data,
+            BackupSettings(),
+            zone=ZoneInfo("UTC"),
+            passphrase=None,
+            health=self.health,
+            clock=self.clock,
+        )
 
     @property
     def file(self) -> Path:
@@ -139,6 +153,7 @@ class Home:
             cameras_changed=self.camera_reader.read_if_possible,
             ready=lambda: self.ready,
             started_at=START,
+            backups=self.backups,
             limits=limits or ApiLimits(),
         )
 

@@ -17,6 +17,7 @@ from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.schema import (
     MIN_SCHEMA_VERSION,
     SCHEMA_VERSION,
+    BackupObject,
     BoxObject,
     CameraObject,
     ComponentObject,
@@ -26,6 +27,7 @@ from inference_server.api.schema import (
     FullDeadLetterObject,
     HealthReport,
     RefusalObject,
+    RunningBackupObject,
     ServerObject,
 )
 from inference_server.core.announcement import AnnouncementKind
@@ -121,6 +123,12 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     assert names(letter[1]) == fields(DeadLetterObject)
     own = fields(FullDeadLetterObject) - fields(DeadLetterObject)
     assert own == {"trace", "picture", "discarded_at"} <= quoted(section("Objects"))
+    stored = re.search(r'`({"items": \[{"name".*?)`', PAGE)
+    assert stored
+    assert names(stored[1]) == {"items", "running"} | fields(BackupObject)
+    running = re.search(r"202 `({.*?})`", PAGE)
+    assert running
+    assert names(running[1]) == fields(RunningBackupObject)
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)
