@@ -12,6 +12,7 @@ from inference_server.api.bodies import BODY_LIMITS, MAX_BODY
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.feed import FEED, Feed
 from inference_server.api.routes import (
+    backups,
     camera_settings,
     cameras,
     dead_letters,
@@ -22,7 +23,6 @@ from inference_server.api.routes import (
     system,
     uploads,
 )
-from inference_server.api.routes import backups, camera_settings, cameras, events, frames, refusals, system, uploads
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
 

@@ -34,7 +34,7 @@ from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
-from inference_server.settings import IngestSettings
+from inference_server.settings import BackupSettings, IngestSettings
 from inference_server.storage import (
     announcements,
     arrivals,
@@ -45,8 +45,6 @@ from inference_server.storage import (
     ftp_accounts,
     tokens,
 )
-from inference_server.settings import BackupSettings, IngestSettings
-from inference_server.storage import announcements, arrivals, cameras, events, frames, tokens
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
