@@ -38,6 +38,7 @@ from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
+from inference_server.pipeline.disk_watch import DiskWatch
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
@@ -50,9 +51,10 @@ from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.supervise import Supervisor
+from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.workers import Heartbeat, worker_name
 from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings
-from inference_server.storage import announcements, identity
+from inference_server.storage import identity
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
 from inference_server.storage.media import MediaFolder
@@ -60,7 +62,6 @@ from inference_server.storage.token_file import ensure_token
 
 _LOGGER = logging.getLogger(__name__)
 
-PRUNE_SECONDS = 600.0
 DATABASE_RETRY_SECONDS = 2.0
 SHARED_RECHECK_SECONDS = 0.25
 """How often announcements of other processes are looked for, who cannot wake anybody here."""
@@ -105,6 +106,15 @@ class Server:
         )
         self.known_cameras = KnownCameras(settings.zone)
         self.camera_reader = CameraReader(self.database, self.known_cameras, self.health)
+        self.upkeep = Upkeep(
+            settings,
+            self.database,
+            self.media,
+            announced=self.announced,
+            health=self.health,
+            clock=self.clock,
+            judged=lambda: self.judging.status.judges,
+        )
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -204,10 +214,11 @@ class Server:
         ]
         if self.role is Role.ALL:
             judged = JudgedNews(self.database, self.announced, self.clock, self.judging)
-            parts += [("ingest", self._watch().run), ("announcements", self._prune), ("judged", judged.run)]
+            parts += [("ingest", self._watch().run), ("judged", judged.run)]
             if self.settings.ftp.enabled:
                 parts.append(("ftp", self._ftp().run))
             parts.append(("backup", self.backups.run))
+            parts += [("disk", self._disk_watch().run), ("cleanup", self.upkeep.housekeeping.run)]
         return parts
 
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
@@ -221,6 +232,7 @@ class Server:
             intake=self._intake(),
             database=self.database,
             health=self.health,
+            backpressure=self.backpressure,
             rescan_seconds=settings.ingest.rescan_seconds,
         )
 
@@ -254,7 +266,6 @@ class Server:
 
     def _status_watch(self) -> StatusWatch:
         return StatusWatch(
-            self.folder.root,
             database=self.database,
             broker=self.broker,
             health=self.health,
@@ -262,6 +273,16 @@ class Server:
             clock=self.clock,
             backpressure=self.backpressure,
             most_waiting=self.settings.pipeline.most_waiting,
+        )
+
+    def _disk_watch(self) -> DiskWatch:
+        return DiskWatch(
+            self.upkeep.places,
+            housekeeping=self.upkeep.housekeeping,
+            backpressure=self.backpressure,
+            health=self.health,
+            clock=self.clock,
+            settings=self.settings.disk,
         )
 
     def _stages(self) -> tuple[Stage, ...]:
@@ -296,12 +317,6 @@ class Server:
 
         await self.judging.load(lambda: store.resolve(settings), build)
 
-    async def _prune(self) -> None:
-        while True:
-            async with self.database.writing() as connection:
-                await announcements.prune(connection)
-            await asyncio.sleep(PRUNE_SECONDS)
-
     def _api_context(self, server_id: str) -> ApiContext:
         return ApiContext(
             database=self.database,
@@ -311,6 +326,9 @@ class Server:
             name=self.settings.name,
             thresholds=self.settings.risk.thresholds,
             health=self.health,
+            accounts=self.upkeep.accounts,
+            housekeeping=self.upkeep.housekeeping,
+            trash_days=self.settings.retention.trash_days,
             detector_status=lambda: self.judging.status,
             queue_status=self.broker.status,
             replay=self.broker.replay,

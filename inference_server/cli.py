@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The command line: hsi serve | cameras | models | tokens | ftp | dead-letters | backup | restore."""
+"""The command line: `hsi --help` lists the commands."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 
 from inference_server import __version__
 from inference_server.api.server import CannotListenError
-from inference_server.commands import backup, cameras, dead_letters, ftp, models, restore, serve, tokens
+from inference_server.commands import backup, cameras, dead_letters, ftp, models, restore, serve, storage, tokens
 from inference_server.commands.command import Command
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
@@ -30,7 +30,7 @@ EXPLAINED = (
     RedisMissingError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters, backup, restore)
+_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters, backup, restore, storage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

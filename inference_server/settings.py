@@ -32,7 +32,7 @@ from pydantic_settings import (
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from inference_server.core.assessment import LevelThresholds
+from inference_server.core.assessment import LevelThresholds, RiskLevel
 from inference_server.core.detection import Label
 
 ENVIRONMENT_PREFIX = "HSI_"
@@ -250,6 +250,78 @@ def known_time_zone(name: str) -> str:
     return name
 
 
+Days = Annotated[int, Field(ge=0, le=3650)]
+"""0 means for ever."""
+
+
+class RetentionSettings(Section):
+    """How many days what is kept, counted from its arrival, and when the daily cleanup is."""
+
+    low: Days = 30
+    medium: Days = 30
+    high: Days = 30
+    critical: Days = 30
+    frames_days: Days = 7
+    """Frames that belong to no event."""
+    clips_days: Days = 30
+    originals: Literal["keep", "prune"] = "keep"
+    """Whether files in the cameras' folders are deleted some days after they were admitted."""
+    originals_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    arrivals_days: Days = 90
+    """Notes about files that are gone."""
+    trash_days: Days = 7
+    cleanup_hour: Annotated[int, Field(ge=0, le=23)] = 3
+
+    @model_validator(mode="after")
+    def _originals_before_their_copies(self) -> "RetentionSettings":
+        shortest = min((days for days in (*self.levels.values(), self.frames_days, self.clips_days) if days), default=0)
+        if self.originals == "prune" and 0 < shortest < self.originals_days:
+            raise ValueError(
+                f"originals_days ({self.originals_days}) must not be more than the fewest days of low, medium, high, "
+                f"critical, frames_days and clips_days ({shortest}): an original is deleted only while its copy is kept"
+            )
+        return self
+
+    @property
+    def levels(self) -> dict[RiskLevel, int]:
+        """The days of each level's events."""
+        return {
+            RiskLevel.LOW: self.low,
+            RiskLevel.MEDIUM: self.medium,
+            RiskLevel.HIGH: self.high,
+            RiskLevel.CRITICAL: self.critical,
+        }
+
+
+Percent = Annotated[float, Field(ge=1, le=99.9)]
+
+
+class DiskSettings(Section):
+    """What is done when a disk fills up. Percentages are of its bytes, or of its inodes if fewer of these are left."""
+
+    warn_percent: Percent = 85.0
+    prune_percent: Percent = 90.0
+    """From here on what is oldest is deleted before its time, until `prune_to_percent`."""
+    prune_to_percent: Percent = 88.0
+    refuse_percent: Percent = 95.0
+    """From here on no picture is let in, until there is less than `resume_percent`."""
+    resume_percent: Percent = 93.0
+    min_age_hours: Annotated[float, Field(ge=1, le=8760)] = 24.0
+    """What is younger is never deleted before its time."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DiskSettings":
+        rising = (self.warn_percent, self.prune_to_percent, self.prune_percent, self.resume_percent)
+        if list(rising) != sorted(rising) or not (
+            self.prune_to_percent < self.prune_percent and self.resume_percent < self.refuse_percent
+        ):
+            raise ValueError(
+                "the percentages must rise: warn_percent <= prune_to_percent < prune_percent <= resume_percent "
+                "< refuse_percent"
+            )
+        return self
+
+
 def _machine_zone() -> str:
     """Return the machine's time zone: of the variable TZ, which the Supervisor sets, or of its own clock."""
     zones = available_timezones()
@@ -293,6 +365,8 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()
     backup: BackupSettings = BackupSettings()
+    retention: RetentionSettings = RetentionSettings()
+    disk: DiskSettings = DiskSettings()
 
     @field_validator("watch_root")
     @classmethod

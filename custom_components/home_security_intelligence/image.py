@@ -51,9 +51,10 @@ class LastEventImage(HsiCameraEntity, ImageEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        if self.available and (event := self._event) and _content(event) != self._shown:
-            self._shown = _content(event)
-            self._attr_image_last_updated = dt_util.utcnow()
+        content = _content(event) if (event := self._event) else None
+        if self.available and content != self._shown:
+            self._shown = content
+            self._attr_image_last_updated = None if content is None else dt_util.utcnow()
         super()._handle_coordinator_update()
 
     @property

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from .client.messages import CameraChanged, CameraRemoved, Change, EventChanged, EventKind, Snapshot
+from .client.messages import (
+    CameraChanged,
+    CameraRemoved,
+    Change,
+    EventChanged,
+    EventKind,
+    EventRemoved,
+    Snapshot,
+)
 from .client.models import Camera, Event, Server
 
 
@@ -39,6 +47,9 @@ class HsiState:
                 return self.of(self.server, (camera for camera in cameras if camera.id != camera_id), events)
             case EventChanged(event=event, camera=camera):
                 return self.of(self.server, (*cameras, camera), (*events, event))
+            case EventRemoved(camera=camera, last_event=last_event):
+                known = (*events, last_event) if last_event else events
+                return self.of(self.server, (*cameras, camera), known)
             case None:
                 return self
 

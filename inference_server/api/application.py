@@ -20,7 +20,9 @@ from inference_server.api.routes import (
     frames,
     ftp,
     refusals,
+    storage,
     system,
+    trash,
     uploads,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
@@ -33,10 +35,12 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *camera_settings.ROUTES,
     *uploads.ROUTES,
     *events.ROUTES,
+    *trash.ROUTES,
     *frames.ROUTES,
     *refusals.ROUTES,
     *ftp.ROUTES,
     *dead_letters.ROUTES,
+    *storage.ROUTES,
 )
 
 ROUTES: tuple[AnyRoute, ...] = (*_RESOURCES, openapi.route(_RESOURCES))

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.backup import RunningBackup, StoredBackup
+from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
 from inference_server.core.clock import Clock
 from inference_server.core.frame import Refusal
 from inference_server.core.signal import Signal
@@ -109,6 +110,30 @@ class BackupMaker(Protocol):
         ...
 
 
+class Accounts(Protocol):
+    """Counts what is stored. Implemented by the pipeline."""
+
+    async def plan(self) -> CleanupReport:
+        """Return what a cleanup would delete now."""
+        ...
+
+    async def report(self) -> StorageReport:
+        """Return what is kept and where, and what the next cleanup will delete."""
+        ...
+
+
+class Housekeeping(Protocol):
+    """Cleans up. Implemented by the pipeline; everything raises CleanupBusyError while another cleanup is under way."""
+
+    async def clean(self) -> CleanupReport:
+        """Delete what is older than the settings allow."""
+        ...
+
+    async def empty_trash(self) -> Amount:
+        """Delete for good what is in the trash and not still to be worked on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
     """The parts that answers are made from."""
@@ -120,6 +145,10 @@ class ApiContext:
     name: str
     thresholds: LevelThresholds
     health: HealthBoard
+    accounts: Accounts
+    housekeeping: Housekeeping
+    trash_days: int
+    """How long the trash is kept; 0 means until somebody empties it."""
     detector_status: Callable[[], DetectorStatus]
     queue_status: Callable[[], Awaitable[QueueStatus]]
     replay: Callable[[Sequence[int]], Awaitable[int]]

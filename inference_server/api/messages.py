@@ -98,6 +98,14 @@ class EventRiskData(EventData):
     previous_level: RiskLevel
 
 
+class EventRemovedData(WireObject):
+    """Of `event_removed`: the camera, null when it was removed before, and the event that is its last one now."""
+
+    event_id: int
+    camera: CameraObject | None
+    last_event: EventObject | None
+
+
 class Message(WireObject):
     """One thing that happened, with its place in the sequence."""
 
@@ -105,7 +113,7 @@ class Message(WireObject):
     sequence: Sequence
     at: UtcTime
     kind: AnnouncementKind
-    data: CameraData | CameraRemovedData | EventRiskData | EventData
+    data: CameraData | CameraRemovedData | EventRiskData | EventData | EventRemovedData
 
 
 class Snapshot(WireObject):
@@ -151,12 +159,16 @@ def message(item: SequencedAnnouncement, thresholds: LevelThresholds) -> Message
     )
 
 
-def _data(announcement: Announcement, thresholds: LevelThresholds) -> CameraData | CameraRemovedData | EventData:
+def _data(
+    announcement: Announcement, thresholds: LevelThresholds
+) -> CameraData | CameraRemovedData | EventData | EventRemovedData:
     if announcement.kind is AnnouncementKind.CAMERA_REMOVED:
         return CameraRemovedData(camera_id=announcement.camera_id)
     camera = schema.camera(announcement.camera, thresholds) if announcement.camera else None
-    if announcement.event:
-        event = schema.event(announcement.event, thresholds)
+    event = schema.event(announcement.event, thresholds) if announcement.event else None
+    if announcement.removed_event_id is not None:
+        return EventRemovedData(event_id=announcement.removed_event_id, camera=camera, last_event=event)
+    if event:
         if announcement.previous_level:
             return EventRiskData(event=event, camera=camera, previous_level=announcement.previous_level)
         return EventData(event=event, camera=camera)

@@ -37,6 +37,8 @@ class ProblemCode(StrEnum):
     TOO_SLOW = "too_slow"
     TOO_BUSY = "too_busy"
     REFUSED = "refused"
+    EVENT_OPEN = "event_open"
+    CLEANUP_RUNNING = "cleanup_running"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
     INTERNAL = "internal"
@@ -76,6 +78,8 @@ _KINDS = {
     ProblemCode.TOO_SLOW: ProblemKind(408, "Too slow"),
     ProblemCode.TOO_BUSY: ProblemKind(429, "Too busy"),
     ProblemCode.REFUSED: ProblemKind(422, "Refused"),
+    ProblemCode.EVENT_OPEN: ProblemKind(409, "Event is open"),
+    ProblemCode.CLEANUP_RUNNING: ProblemKind(409, "Cleanup is running"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
     ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
     ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
@@ -211,3 +215,12 @@ def too_busy(reason: str, seconds: int) -> ProblemError:
 def no_picture(detail: str, remedy: str) -> ProblemError:
     """Return the problem of a picture that cannot be shown."""
     return ProblemError(ProblemCode.NO_PICTURE, detail, remedy)
+
+
+def cleanup_running() -> ProblemError:
+    """Return the problem of a cleanup while another one is under way."""
+    return ProblemError(
+        ProblemCode.CLEANUP_RUNNING,
+        "Another cleanup is under way.",
+        "Try again when it is done; GET /api/system/storage says what is left.",
+    )

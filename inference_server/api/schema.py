@@ -12,6 +12,7 @@ from inference_server import __version__
 from inference_server.core.announcement import CameraState
 from inference_server.core.assessment import MAX_SCORE, AssessmentSource, LevelThresholds, RiskLevel, risk_level
 from inference_server.core.backup import BackupKind, RunningBackup, StoredBackup
+from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
 from inference_server.core.detection import Category, Detection, Label, Sighting
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
@@ -208,6 +209,64 @@ class RunningBackupObject(WireObject):
     media: bool
 
 
+class AmountObject(WireObject):
+    """How many, and how many bytes their files have."""
+
+    count: int
+    bytes: int
+
+
+class CleanupObject(WireObject):
+    """What a cleanup deleted, or would delete."""
+
+    events: dict[RiskLevel, AmountObject]
+    frames: AmountObject
+    clips: AmountObject
+    originals: AmountObject
+    orphans: AmountObject
+    trash: AmountObject
+    arrivals: int
+    missing: int
+    warning: str | None
+    bytes: int
+
+
+class CameraStorageObject(WireObject):
+    """What is kept of one camera."""
+
+    camera_id: str
+    events: int
+    frames: AmountObject
+    clips: AmountObject
+
+
+class DiskObject(WireObject):
+    """A disk, what lies on it and how full it is."""
+
+    path: str
+    holds: tuple[str, ...]
+    total_bytes: int
+    free_bytes: int
+    used_percent: float
+    inodes_used_percent: float | None
+
+
+class StorageObject(WireObject):
+    """What is kept and where, and what the next cleanup will delete."""
+
+    database_bytes: int
+    events: dict[RiskLevel, AmountObject]
+    frames: AmountObject
+    clips: AmountObject
+    trash: AmountObject
+    oldest_event_at: UtcTime | None
+    cameras: tuple[CameraStorageObject, ...]
+    disks: tuple[DiskObject, ...]
+    problems: tuple[str, ...]
+    next_cleanup_at: UtcTime
+    next_cleanup: CleanupObject
+
+
 class ComponentObject(WireObject):
     """The health of one part of the server."""
 
@@ -339,6 +398,34 @@ def backup(value: StoredBackup) -> BackupObject:
 def running_backup(value: RunningBackup) -> RunningBackupObject:
     """Return a backup that is being made as it is sent."""
     return RunningBackupObject.model_validate(value, from_attributes=True)
+
+
+def amount(value: Amount) -> AmountObject:
+    """Return an amount as it is sent."""
+    return AmountObject.model_validate(value, from_attributes=True)
+
+
+def cleanup(report: CleanupReport) -> CleanupObject:
+    """Return what a cleanup deleted as it is sent."""
+    return CleanupObject.model_validate(report, from_attributes=True)
+
+
+def storage(report: StorageReport) -> StorageObject:
+    """Return what is kept as it is sent."""
+    stored = report.stored
+    return StorageObject(
+        database_bytes=report.database_bytes,
+        events={level: amount(kept) for level, kept in stored.events.items()},
+        frames=amount(stored.frames),
+        clips=amount(stored.clips),
+        trash=amount(stored.trash),
+        oldest_event_at=stored.oldest_event_at,
+        cameras=tuple(CameraStorageObject.model_validate(camera, from_attributes=True) for camera in stored.cameras),
+        disks=tuple(DiskObject.model_validate(disk, from_attributes=True) for disk in report.disks),
+        problems=report.problems,
+        next_cleanup_at=report.next_cleanup_at,
+        next_cleanup=cleanup(report.next_cleanup),
+    )
 
 
 def component(health: ComponentHealth) -> ComponentObject:

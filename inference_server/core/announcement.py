@@ -55,11 +55,16 @@ class AnnouncementKind(StrEnum):
     EVENT_ESCALATED = "event_escalated"
     EVENT_ASSESSED = "event_assessed"
     EVENT_ENDED = "event_ended"
+    EVENT_REMOVED = "event_removed"
+    EVENT_RESTORED = "event_restored"
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One thing that happened, with the state it left. Its place in the sequence is given when it is stored."""
+    """One thing that happened, with the state it left. Its place in the sequence is given when it is stored.
+
+    Of a removed event only the id is told, and `event` is the one that is its camera's last now.
+    """
 
     kind: AnnouncementKind
     camera_id: str
@@ -67,6 +72,7 @@ class Announcement:
     camera: CameraState | None = None
     event: Event | None = None
     previous_level: RiskLevel | None = None
+    removed_event_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

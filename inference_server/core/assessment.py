@@ -56,6 +56,12 @@ def risk_level(score: int, thresholds: LevelThresholds) -> RiskLevel:
     return RiskLevel.MEDIUM if score >= thresholds.medium else RiskLevel.LOW
 
 
+def scores_of(level: RiskLevel, thresholds: LevelThresholds) -> range:
+    """Return the scores that have a level."""
+    scores = [score for score in range(MAX_SCORE + 1) if risk_level(score, thresholds) is level]
+    return range(scores[0], scores[-1] + 1)
+
+
 class AssessmentSource(StrEnum):
     """Who judged."""
 

@@ -24,6 +24,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from inference_server.ingest.admission import Admission, Intake, relative_name
+from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.storage import arrivals
 from inference_server.storage.arrivals import FileVersion
@@ -59,6 +60,7 @@ class FolderWatch:
         intake: Intake,
         database: Database,
         health: HealthBoard,
+        backpressure: Backpressure,
         rescan_seconds: float,
     ) -> None:
         """Take the parts; nothing is watched yet."""
@@ -67,6 +69,7 @@ class FolderWatch:
         self._intake = intake
         self._database = database
         self._health = health
+        self._backpressure = backpressure
         self._rescan_seconds = rescan_seconds
         self._arrived: asyncio.Queue[Path] = asyncio.Queue()
         self._queued: set[Path] = set()
@@ -181,6 +184,7 @@ class FolderWatch:
 
     async def _admit_together(self, paths: list[Path]) -> None:
         while True:
+            await self._until_let_in()
             try:
                 decided = await asyncio.gather(*(asyncio.to_thread(self._admission.admit, path) for path in paths))
                 if outcomes := [outcome for outcome in decided if outcome is not None]:
@@ -198,6 +202,17 @@ class FolderWatch:
             else:
                 self._report_ok()
                 return
+
+    async def _until_let_in(self) -> None:
+        if (reason := self._backpressure.reason) is not None:
+            self._health.report(
+                "ingest",
+                HealthState.DOWN,
+                last_error=reason,
+                still_works="Pictures stay in the camera folders and are admitted later; what was admitted is judged.",
+                remedy="See what closed admission.",
+            )
+            await self._backpressure.until_open()
 
     def _take_note(self, problems: Sequence[str]) -> None:
         if tuple(problems) != self._problems:

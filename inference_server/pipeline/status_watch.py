@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Looks after what no other part reports by itself: the queue, the database, the disk and what was refused."""
+"""Looks after what no other part reports by itself: the queue, the database and what was refused."""
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
-
-import psutil
 
 from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
@@ -17,7 +14,6 @@ from inference_server.storage import arrivals, dead_letters
 from inference_server.storage.database import STORAGE_FAILURES, Database
 
 INTERVAL_SECONDS = 5.0
-NEARLY_FULL_PERCENT = 85.0
 QUEUE = "queue"
 OPEN_AGAIN = 0.8
 BUSY_FROM = 32
@@ -33,7 +29,6 @@ class StatusWatch:
 
     def __init__(
         self,
-        folder: Path,
         *,
         database: Database,
         broker: Broker,
@@ -43,11 +38,10 @@ class StatusWatch:
         backpressure: Backpressure,
         most_waiting: int,
     ) -> None:
-        """Take the data folder and the parts; `changed` is notified when the queue's status changed.
+        """Take the parts; `changed` is notified when the queue's status changed.
 
         With `most_waiting` messages the queue is full: nothing more is let in until a fifth of them are done.
         """
-        self._folder = folder
         self._database = database
         self._broker = broker
         self._health = health
@@ -60,7 +54,6 @@ class StatusWatch:
     async def run(self) -> None:
         """Look again and again until cancelled."""
         while True:
-            self._check_disk()
             try:
                 await self._check_database()
             except STORAGE_FAILURES as error:
@@ -103,17 +96,6 @@ class StatusWatch:
             self._backpressure.close(QUEUE, f"{queue.live} pictures wait to be judged: the queue is full.")
         elif queue.live < self._most_waiting * OPEN_AGAIN:
             self._backpressure.open(QUEUE)
-
-    def _check_disk(self) -> None:
-        usage = psutil.disk_usage(str(self._folder))
-        full = usage.percent >= NEARLY_FULL_PERCENT
-        self._health.report(
-            "disk",
-            HealthState.DEGRADED if full else HealthState.OK,
-            remedy=f"Free space on the disk of {self._folder}." if full else None,
-            used_percent=usage.percent,
-            free_bytes=usage.free,
-        )
 
 
 def _remedy(*, full: bool, dead: bool) -> str | None:

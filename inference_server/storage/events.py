@@ -91,15 +91,14 @@ async def end(connection: AsyncConnection, event: Event, at: datetime, reason: E
 
 
 async def get(connection: AsyncConnection, event_id: int) -> Event | None:
-    """Return an event, or None."""
-    row = (await connection.execute(_query().where(events.c.id == event_id))).one_or_none()
-    return _event(row) if row else None
+    """Return an event, or None when there is none or it is in the trash."""
+    return next(iter(await get_many(connection, [event_id])), None)
 
 
 async def get_many(connection: AsyncConnection, event_ids: Sequence[int]) -> tuple[Event, ...]:
-    """Return the events that exist, oldest first."""
-    rows = await connection.execute(_query().where(events.c.id.in_(event_ids)).order_by(events.c.id))
-    return tuple(map(_event, rows))
+    """Return the events that exist and are not in the trash, oldest first."""
+    query = joined().where(events.c.id.in_(event_ids), events.c.deleted_at.is_(None)).order_by(events.c.id)
+    return tuple(map(of_row, await connection.execute(query)))
 
 
 async def open_event(connection: AsyncConnection, camera_id: str) -> Event | None:
@@ -109,8 +108,8 @@ async def open_event(connection: AsyncConnection, camera_id: str) -> Event | Non
 
 async def open_events_of(connection: AsyncConnection, camera_ids: Iterable[str]) -> Mapping[str, Event]:
     """Return the open events of these cameras, by camera id."""
-    query = _query().where(events.c.camera_id.in_(list(camera_ids)), events.c.ended_at.is_(None))
-    return {row.camera_id: _event(row) for row in await connection.execute(query)}
+    query = joined().where(events.c.camera_id.in_(list(camera_ids)), events.c.ended_at.is_(None))
+    return {row.camera_id: of_row(row) for row in await connection.execute(query)}
 
 
 async def last_end(connection: AsyncConnection, camera_id: str) -> datetime | None:
@@ -122,7 +121,7 @@ async def last_end(connection: AsyncConnection, camera_id: str) -> datetime | No
 
 async def past_event(connection: AsyncConnection, camera_id: str, at: datetime, max_frames: int) -> Event | None:
     """Return a camera's event that had begun and not yet ended at a time and has fewer frames than that, if any."""
-    query = _query().where(
+    query = joined().where(
         events.c.camera_id == camera_id,
         events.c.started_at <= at,
         events.c.ended_at >= at,
@@ -130,18 +129,19 @@ async def past_event(connection: AsyncConnection, camera_id: str, at: datetime, 
         events.c.deleted_at.is_(None),
     )
     row = (await connection.execute(query.order_by(events.c.started_at.desc(), events.c.id.desc()).limit(1))).first()
-    return _event(row) if row else None
+    return of_row(row) if row else None
 
 
 async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
     """Return every open event, oldest first."""
-    rows = await connection.execute(_query().where(events.c.ended_at.is_(None)).order_by(events.c.id))
-    return tuple(map(_event, rows))
+    rows = await connection.execute(joined().where(events.c.ended_at.is_(None)).order_by(events.c.id))
+    return tuple(map(of_row, rows))
 
 
 async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, cursor: str | None) -> Page[Event]:
     """Return events, newest first. Raises BadCursorError."""
-    query = _query().order_by(events.c.started_at.desc(), events.c.id.desc())
+    query = joined().where(events.c.deleted_at.is_(None))
+    query = query.order_by(events.c.started_at.desc(), events.c.id.desc())
     if wanted.camera_id is not None:
         query = query.where(events.c.camera_id == wanted.camera_id)
     if wanted.min_score is not None:
@@ -155,7 +155,7 @@ async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, 
         same = and_(events.c.started_at == at, events.c.id < last_id)
         query = query.where(or_(events.c.started_at < at, same))
     rows = (await connection.execute(query.limit(limit + 1))).all()
-    items = tuple(map(_event, rows[:limit]))
+    items = tuple(map(of_row, rows[:limit]))
     return Page(items, encode_moment(items[-1].started_at, items[-1].id) if len(rows) > limit else None)
 
 
@@ -192,12 +192,14 @@ def _columns(change: EventChange) -> dict[str, Any]:
     }
 
 
-def _query() -> Select[tuple[object, ...]]:
+def joined() -> Select[tuple[object, ...]]:
+    """Return a query of events with what their assessments say; `of_row` reads its rows."""
     verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
     return select(events, *verdict).join(assessments, assessments.c.id == events.c.assessment_id)
 
 
-def _event(row: AnyRow) -> Event:
+def of_row(row: AnyRow) -> Event:
+    """Return the event in a row of `joined`."""
     return Event(
         id=row.id,
         camera_id=row.camera_id,

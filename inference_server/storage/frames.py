@@ -66,9 +66,10 @@ async def get_many(connection: AsyncConnection, frame_ids: Sequence[int]) -> Map
 
 
 async def latest(connection: AsyncConnection, camera_id: str) -> Frame | None:
-    """Return a camera's newest frame, judged or not."""
+    """Return a camera's newest frame that has its file, judged or not."""
     newest_first = (frames.c.captured_at.desc(), frames.c.id.desc())
-    query = select(frames).where(frames.c.camera_id == camera_id).order_by(*newest_first).limit(1)
+    query = select(frames).where(frames.c.camera_id == camera_id, frames.c.pruned_at.is_(None))
+    query = query.order_by(*newest_first).limit(1)
     row = (await connection.execute(query)).one_or_none()
     return _frame(row) if row else None
 

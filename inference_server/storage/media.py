@@ -3,8 +3,13 @@
 
 import contextlib
 import os
+import secrets
 import tempfile
+import time
 from pathlib import Path
+
+RECENT_SECONDS = 600.0
+"""A file that was written or wanted again within this time may be about to get its row: it is not deleted."""
 
 
 class MediaFolder:
@@ -17,12 +22,14 @@ class MediaFolder:
     def write(self, camera_id: str, content_hash: str, extension: str, content: bytes) -> str:
         """Store a picture durably and return its path below the root. The same content is not written twice.
 
-        Raises OSError.
+        A file that is there already gets the time of now, which keeps `delete` away from it. Raises OSError.
         """
         path = Path(camera_id, content_hash[:2], f"{content_hash}.{extension}")
         target = self.root / path
-        if target.exists() and target.stat().st_size == len(content):
-            return path.as_posix()
+        with contextlib.suppress(FileNotFoundError):
+            if target.stat().st_size == len(content):
+                os.utime(target)
+                return path.as_posix()
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
         try:
@@ -44,6 +51,40 @@ class MediaFolder:
         if not target.is_relative_to(self.root.resolve()):
             raise ValueError(f"{path} lies outside the media folder")
         return target.read_bytes()
+
+    def size(self, path: str) -> int | None:
+        """Return the bytes of a file, or None when it is gone."""
+        try:
+            return (self.root / path).lstat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def delete(self, path: str) -> int | None:
+        """Delete a file and return its bytes; None when it is gone, or so recent that it may be wanted again.
+
+        It is moved aside first: whoever wants the same content meanwhile either finds the file and gives it the time
+        of now, so that it comes back, or finds none and writes it anew. Raises OSError, ValueError for a path outside.
+        """
+        target = self.root / path
+        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"{path} lies outside the media folder")
+        aside = target.with_name(f".{secrets.token_hex(8)}.deleted")
+        try:
+            if _is_recent(target.lstat()):
+                return None
+            target.rename(aside)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        status = aside.lstat()
+        if _is_recent(status):
+            aside.replace(target)
+            return None
+        aside.unlink()
+        return status.st_size
+
+
+def _is_recent(status: os.stat_result) -> bool:
+    return time.time() - status.st_mtime < RECENT_SECONDS
 
 
 def sync_folder(folder: Path) -> None:

@@ -169,6 +169,7 @@ events = Table(
     Column("deleted_at", UtcDateTime, index=True),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
+    Index(None, "best_frame_id"),
     Index(
         "uq_events_open_camera_id",
         "camera_id",
@@ -282,6 +283,16 @@ workers = Table(
     Column("detector", String(16), nullable=False),
 )
 """The processes that work on this database, with the state of each one's detector."""
+
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("done_at", UtcDateTime),
+    Column("leased_by", String(64)),
+    Column("leased_until", UtcDateTime),
+)
+"""What one process at a time does for all of them: who does it now, and when it was last done to its end."""
 
 ftp_accounts = Table(
     "ftp_accounts",

@@ -38,6 +38,13 @@ OTHER_VALUES = {
     "risk.critical": 90,
     "risk.night_starts_hour": 23,
     "risk.night_ends_hour": 5,
+    "retention.low": 5,
+    "retention.medium": 10,
+    "retention.high": 20,
+    "retention.critical": 0,
+    "retention.frames_days": 2,
+    "retention.clips_days": 4,
+    "retention.trash_days": 3,
 }
 LIMITS = [
     pytest.param(option, limit, id=f"{option.name}={limit}")

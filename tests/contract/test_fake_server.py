@@ -25,6 +25,8 @@ DATA: dict[str, type[BaseModel]] = {
     "event_escalated": messages.EventRiskData,
     "event_assessed": messages.EventRiskData,
     "event_ended": messages.EventData,
+    "event_removed": messages.EventRemovedData,
+    "event_restored": messages.EventData,
 }
 
 
@@ -110,6 +112,8 @@ def _pushes(fake: FakeServer) -> list[Callable[[], Awaitable[None]]]:
         lambda: fake.event_happens("event_escalated", risen, previous_level="medium"),
         lambda: fake.event_happens("event_assessed", risen | {"source": "model", "verified": True}),
         lambda: fake.event_happens("event_ended", ended),
+        lambda: fake.event_goes(ended, samples.event(9, ended_at=samples.MORNING, end_reason="idle")),
+        lambda: fake.event_happens("event_restored", ended),
         lambda: fake.push("camera_removed", camera_id="yard"),
     ]
 

@@ -13,6 +13,7 @@ from custom_components.home_security_intelligence.client.messages import (
     CameraChanged,
     CameraRemoved,
     EventChanged,
+    EventRemoved,
     Message,
     Replay,
     ServerChanged,
@@ -133,6 +134,15 @@ async def _life_of_a_camera(server: InferenceServer, subscriber: Subscriber) -> 
             scenes.drop(folder, scenes.encode(take()))
         async for message in _until(subscriber, expected, CAMERA):
             yield message
+    [event] = (await get(server, f"/api/events?camera_id={CAMERA}"))["items"]
+    for method, path, expected in (
+        ("DELETE", f"/api/events/{event['id']}", "event_removed"),
+        ("POST", f"/api/events/{event['id']}/restore", "event_restored"),
+    ):
+        async with session(server) as http, http.request(method, path) as answer:
+            assert answer.ok
+        async for message in _until(subscriber, expected, CAMERA):
+            yield message
     async with session(server) as http, http.delete(f"/api/cameras/{CAMERA}") as answer:
         assert answer.status == 204
     async for message in _until(subscriber, "camera_removed", CAMERA):
@@ -174,6 +184,9 @@ def _assert_change_understood(change: object, message: Json) -> None:
             assert_kept(camera, data["camera"])
         case CameraRemoved(camera_id):
             assert (kind, {"camera_id": camera_id}) == ("camera_removed", data)
+        case EventRemoved(event_id, camera, None):
+            assert (kind, event_id, None) == ("event_removed", data["event_id"], data["last_event"])
+            assert_kept(camera, data["camera"])
         case EventChanged():
             assert change.kind == kind
             assert_kept(change.event, data["event"])

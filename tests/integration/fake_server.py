@@ -88,8 +88,10 @@ class FakeServer:
         """Let something happen that nobody is told about."""
         if camera := data.get("camera"):
             self.cameras[camera["id"]] = camera
-        if event := data.get("event"):
+        if event := data.get("event") or data.get("last_event"):
             self.events[event["id"]] = event
+        if kind == "event_removed":
+            self.events.pop(data["event_id"], None)
         if kind == "camera_removed":
             del self.cameras[data["camera_id"]]
         self.sequence += 1
@@ -106,6 +108,11 @@ class FakeServer:
             extra = {"previous_level": self._levels.get(event["id"], level)} | extra
         self._levels[event["id"]] = level
         await self.push(kind, event=event, camera=camera, **extra)
+
+    async def event_goes(self, event: Json, last_event: Json | None) -> None:
+        """Push the removal of an event, after which another one, or none, is its camera's last."""
+        camera = samples.camera(event["camera_id"], last_event_id=last_event and last_event["id"])
+        await self.push("event_removed", event_id=event["id"], camera=camera, last_event=last_event)
 
     async def change_server(self, **changes: Any) -> None:
         """Change the condition of the server."""

@@ -113,6 +113,45 @@ async def test_image_follows_the_best_frame(hass: HomeAssistant, loaded: MockCon
     assert value(hass, IMAGE) > second
 
 
+async def test_image_shows_no_event_that_was_deleted(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer, event_types: list[str]
+) -> None:
+    over = {"ended_at": samples.MORNING, "end_reason": "idle"}
+    earlier, deleted = samples.event(8, **over), samples.event(9, **over)
+    server.pictures["/api/events/8/snapshot.jpg"] = b"earlier"
+    server.pictures[SNAPSHOT] = b"deleted"
+    await server.event_happens("event_ended", earlier)
+    await server.event_happens("event_ended", deleted)
+    await until(hass, lambda: len(event_types) == 2)
+    assert await image_bytes(hass) == b"deleted"
+
+    del server.pictures[SNAPSHOT]
+    shown = value(hass, IMAGE)
+    await server.event_goes(deleted, earlier)
+    await until(hass, lambda: value(hass, IMAGE) != shown)
+    assert await image_bytes(hass) == b"earlier"
+
+    await server.event_goes(earlier, None)
+    await until_state(hass, IMAGE, "unknown")
+    with pytest.raises(HomeAssistantError):
+        await image_bytes(hass)
+
+    server.pictures[SNAPSHOT] = b"restored"
+    await server.event_happens("event_restored", deleted)
+    await until(hass, lambda: value(hass, IMAGE) != "unknown")
+    assert await image_bytes(hass) == b"restored"
+    assert event_types == ["ended", "ended"]
+
+
+async def test_the_removal_of_an_event_of_a_removed_camera_changes_nothing(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer
+) -> None:
+    await server.push("event_removed", event_id=9, camera=None, last_event=None)
+    await server.event_happens("event_detected", samples.event())
+    await until_state(hass, "sensor.front_door_risk_score", "35")
+    assert loaded.runtime_data.last_update_success
+
+
 def risk(score: int) -> samples.Json:
     return {"score": score, "level": "medium"}
 

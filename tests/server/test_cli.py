@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The commands, as an operator calls them."""
 
+import asyncio
 import io
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from inference_server import __version__
 from inference_server.cli import main
 from inference_server.models.catalogue import CATALOGUE
+from inference_server.storage import chores
 from inference_server.storage.data_folder import DataFolder
+from inference_server.storage.database import Database
+from tests.support.home import home
 
 pytestmark = pytest.mark.usefixtures("data")
 
@@ -129,6 +135,72 @@ def test_a_model_that_is_not_there_cannot_be_verified(capsys: pytest.CaptureFixt
     status, _, err = _run(capsys, "models", "verify", "yolo26n")
     assert status == 1
     assert "yolo26n is not installed: run hsi models pull yolo26n" in err
+
+
+def _fill(data: Path) -> list[Path]:
+    """Store an event and a frame of 40 days ago, a newer picture, and a file that nothing refers to."""
+
+    async def fill() -> list[Path]:
+        async with home(data, where=URL.create("sqlite+aiosqlite", database=str(data / "hsi.db"))) as made:
+            made.clock.time = datetime.now(UTC) - timedelta(days=40)
+            await made.camera()
+            await made.ended_event()
+            await made.frame()
+            made.media.write("front_door", "abc", "jpg", b"orphan")
+            made.later(days=39)
+            await made.frame()
+        return sorted(made.media.root.rglob("*.jpg"))
+
+    data.mkdir()
+    return asyncio.run(fill())
+
+
+def test_a_cleanup_says_what_would_go_and_deletes_it(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    files = _fill(data)
+    status, planned, _ = _run(capsys, "cleanup", "--dry-run")
+    assert status == 0
+    lines = {line.rpartition(" bytes")[0].split()[0]: line.split() for line in planned.splitlines()}
+    assert lines["events,"][1] == "critical"
+    assert lines["frames"][1] == lines["orphans"][1] == "1"
+    assert planned.endswith("bytes would go\n")
+    assert [file for file in files if file.exists()] == files
+
+    status, done, _ = _run(capsys, "cleanup")
+    assert (status, done) == (0, planned.replace("would go", "deleted"))
+    assert len([file for file in files if file.exists()]) == 1
+    assert _run(capsys, "cleanup")[1].endswith("0 bytes deleted\n")
+
+
+def test_a_cleanup_beside_another_one_is_explained(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    _fill(data)
+
+    async def take() -> None:
+        database = Database(data / "hsi.db")
+        async with database.writing() as connection:
+            await chores.take(connection, "cleanup", "the server", datetime.now(UTC))
+        await database.close()
+
+    asyncio.run(take())
+    for command in (("cleanup",), ("orphans", "--delete")):
+        status, _, err = _run(capsys, *command)
+        assert status == 1
+        assert "A cleanup is under way already. Try again" in err
+    assert _run(capsys, "cleanup", "--dry-run")[0] == 0
+
+
+def test_orphans_are_listed_and_deleted(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    files = _fill(data)
+    (orphan,) = (file for file in files if file.name == "abc.jpg")
+    status, listed, _ = _run(capsys, "orphans")
+    assert status == 0
+    assert listed.splitlines()[0].split() == ["6", "'front_door/ab/abc.jpg'"]
+    assert orphan.exists()
+    next(file for file in files if file != orphan).unlink()
+    status, listed, _ = _run(capsys, "orphans", "--delete")
+    assert (status, orphan.exists()) == (0, False)
+    lines = {line.split()[0]: line.split()[1] for line in listed.splitlines()[1:]}
+    assert lines == {"orphans": "1", "missing": "1", "deleted": "1"}
+    assert "orphans                 0" in _run(capsys, "orphans")[1]
 
 
 def test_an_unknown_variable_is_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

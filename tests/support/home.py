@@ -3,6 +3,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,8 @@ from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
-from inference_server.settings import BackupSettings, IngestSettings
+from inference_server.pipeline.upkeep import Upkeep
+from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
     arrivals,
@@ -44,6 +46,7 @@ from inference_server.storage import (
     frames,
     ftp_accounts,
     tokens,
+    trash,
 )
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.data_folder import DataFolder
@@ -91,6 +94,7 @@ class Home:
     )
     queue: QueueStatus = field(default_factory=lambda: QueueStatus(0, 0))
     ready: bool = True
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     random: Random = field(default_factory=lambda: Random(1))
     limits: IngestSettings = TINY_ALLOWED
 
@@ -121,6 +125,19 @@ class Home:
             health=self.health,
             clock=self.clock,
         )
+        folder = self.media.root.parent
+        self.settings = Settings(
+            data_dir=folder, watch_root=folder / "cameras", time_zone="UTC", retention=self.retention
+        )
+        self.upkeep = Upkeep(
+            self.settings,
+            self.database,
+            self.media,
+            announced=self.announced,
+            health=self.health,
+            clock=self.clock,
+            judged=lambda: self.detector.judges,
+        )
 
     @property
     def file(self) -> Path:
@@ -142,6 +159,9 @@ class Home:
             name="Test home",
             thresholds=LevelThresholds(),
             health=self.health,
+            accounts=self.upkeep.accounts,
+            housekeeping=self.upkeep.housekeeping,
+            trash_days=self.settings.retention.trash_days,
             detector_status=lambda: self.detector,
             queue_status=queue_status,
             replay=self.broker.replay,
@@ -226,6 +246,34 @@ class Home:
         async with self.database.writing() as connection:
             await ftp_accounts.add(connection, FtpAccount(camera_id, camera_id, "no hash", self.clock.now()))
 
+    async def thrown_away(self, camera_id: str = "front_door", *, score: int = 35) -> Event:
+        """Put an ended event into the trash and return it."""
+        event = await self.ended_event(camera_id, score=score)
+        async with self.database.writing() as connection:
+            await trash.put(connection, event, self.clock.now())
+        return event
+
+    async def original(self, frame_id: int, path: str) -> Path:
+        """Write the file in a camera's folder of which a frame was made, and return it."""
+        file = self.settings.watch_folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self.random.randbytes(100))
+        async with self.database.writing() as connection:
+            frame = await frames.get(connection, frame_id)
+            assert frame is not None
+            version = FileVersion.of(path, file.lstat())
+            await arrivals.record(connection, [Arrival(version, frame.arrived_at, frame.camera_id, frame_id)])
+        return file
+
+    def later(self, **by: float) -> datetime:
+        """Let time go by, for the files in the media folder as well."""
+        seconds = timedelta(**by).total_seconds()
+        for path in self.media.root.rglob("*"):
+            if path.is_file():
+                status = path.stat()
+                os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
+        return self.clock.move(**by)
+
     async def refuse(self, path: str, camera_id: str | None = "front_door") -> None:
         """Record a refused file."""
         refusal = Refusal(path, camera_id, RefusalReason.CORRUPT, "It ends too early.", self.clock.now())
@@ -257,12 +305,14 @@ class Home:
 
 
 @asynccontextmanager
-async def home(folder: Path, where: URL | None = None) -> AsyncIterator[Home]:
+async def home(
+    folder: Path, where: URL | None = None, retention: RetentionSettings | None = None
+) -> AsyncIterator[Home]:
     """Give a home whose data lie in a folder, or whose rows lie in PostgreSQL."""
     database = Database(where or folder / "hsi.sqlite3")
     await database.open()
     try:
-        yield Home(database, MediaFolder(folder / "media"))
+        yield Home(database, MediaFolder(folder / "media"), retention=retention or RetentionSettings())
     finally:
         await database.close()
 

@@ -29,12 +29,12 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     return target.getvalue()
 
 
-def numbered_jpeg(image: Image.Image, number: int, quality: int = 85) -> bytes:
+def numbered_jpeg(image: Image.Image, number: int, quality: int = 85, comment: bytes = b"") -> bytes:
     """Return an image as a JPEG of its own: the number stands in its top left corner as 24 black and white squares."""
     image = image.copy()
     for bit in range(24):
         image.paste((255,) * 3 if number >> bit & 1 else (0,) * 3, (bit * 8, 0, bit * 8 + 8, 8))
-    return encoded(image, quality=quality)
+    return encoded(image, quality=quality, comment=comment)
 
 
 def jpeg(seed: int = 1, size: tuple[int, int] = (64, 48)) -> bytes:

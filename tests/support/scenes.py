@@ -33,9 +33,9 @@ def nobody() -> Image.Image:
     return Image.new("RGB", SIZE, _STREET)
 
 
-def encode(picture: Image.Image) -> bytes:
+def encode(picture: Image.Image, comment: bytes = b"") -> bytes:
     """A JPEG that differs from every other one in a corner, as the clock of a real camera's picture does."""
-    return numbered_jpeg(picture, next(_numbers), quality=92)
+    return numbered_jpeg(picture, next(_numbers), quality=92, comment=comment)
 
 
 def drop(folder: Path, content: bytes) -> Path:

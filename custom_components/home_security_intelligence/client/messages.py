@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     ESCALATED = "event_escalated"
     ASSESSED = "event_assessed"
     ENDED = "event_ended"
+    RESTORED = "event_restored"
 
 
 RISK_CHANGES: Final = frozenset({EventKind.ESCALATED, EventKind.ASSESSED})
@@ -48,7 +49,16 @@ class EventChanged:
     previous_level: Level | None = None
 
 
-type Change = CameraChanged | CameraRemoved | EventChanged
+@dataclass(frozen=True, slots=True)
+class EventRemoved:
+    """An event is gone; `last_event` is its camera's last one now."""
+
+    event_id: int
+    camera: Camera
+    last_event: Event | None
+
+
+type Change = CameraChanged | CameraRemoved | EventChanged | EventRemoved
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +139,24 @@ def _parse_change(kind: str, data: Fields) -> Change | None:
             return CameraChanged(Camera.parse(data.nested("camera")))
         case "camera_removed":
             return CameraRemoved(data.text("camera_id"))
+        case "event_removed":
+            return _parse_event_removed(data)
         case _ if kind in EventKind:
             return _parse_event_change(EventKind(kind), data)
         case _:
             return None
+
+
+def _parse_event_removed(data: Fields) -> EventRemoved | None:
+    camera = data.nested_or_none("camera")
+    if camera is None:  # it was removed before
+        return None
+    last_event = data.nested_or_none("last_event")
+    return EventRemoved(
+        event_id=data.integer("event_id"),
+        camera=Camera.parse(camera),
+        last_event=Event.parse(last_event) if last_event else None,
+    )
 
 
 def _parse_event_change(kind: EventKind, data: Fields) -> EventChanged | None:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Events."""
 
+from http import HTTPMethod
+from types import NoneType
+
 from inference_server.api import pictures, schema
 from inference_server.api.context import ApiContext
 from inference_server.api.pictures import Picture
-from inference_server.api.problems import ProblemCode, event_not_found, invalid_request, no_picture
+from inference_server.api.problems import ProblemCode, ProblemError, event_not_found, invalid_request, no_picture
 from inference_server.api.routing import AnyRoute, CameraId, Cursor, PageSize, Parameters, Route, RowId, Time, Width
 from inference_server.api.schema import DetectionObject, EventObject, WireObject
-from inference_server.core.assessment import MAX_SCORE, LevelThresholds, RiskLevel, risk_level
-from inference_server.storage import events, frames
+from inference_server.core.assessment import RiskLevel, scores_of
+from inference_server.storage import events, frames, trash
 from inference_server.storage.events import EventFilter
 from inference_server.storage.rows import BadCursorError
 from inference_server.storage.tokens import Scope
@@ -55,7 +58,7 @@ async def find(context: ApiContext, asked: EventQuery) -> EventPage:
     """Return a page of events."""
     wanted = EventFilter(
         camera_id=asked.camera_id,
-        min_score=None if asked.min_level is None else lowest_score(asked.min_level, context.thresholds),
+        min_score=None if asked.min_level is None else scores_of(asked.min_level, context.thresholds).start,
         since=asked.since,
         until=asked.until,
     )
@@ -102,9 +105,23 @@ async def detections(context: ApiContext, asked: OneEvent) -> DetectionList:
     return DetectionList(items=tuple(schema.detections(sightings)))
 
 
-def lowest_score(level: RiskLevel, thresholds: LevelThresholds) -> int:
-    """Return the lowest score of a level."""
-    return next(score for score in range(MAX_SCORE + 1) if risk_level(score, thresholds) is level)
+async def remove(context: ApiContext, asked: OneEvent) -> None:
+    """Put an event that is over into the trash and tell the subscribers."""
+    now = context.clock.now()
+    async with context.database.writing() as connection:
+        event = await events.get(connection, asked.event_id)
+        if event is None:
+            raise event_not_found(asked.event_id)
+        if event.is_open:
+            raise ProblemError(
+                ProblemCode.EVENT_OPEN,
+                f"Event {event.id} is still going on.",
+                "Delete it when it has ended: `ended_at` is set then, and `event_ended` tells it.",
+            )
+        await trash.put(connection, event, now)
+        judged = context.detector_status().judges
+        await trash.tell_removed(connection, event.id, event.camera_id, now, judged=judged)
+    context.announced.notify()
 
 
 ROUTES: tuple[AnyRoute, ...] = (
@@ -124,6 +141,16 @@ ROUTES: tuple[AnyRoute, ...] = (
         answer=EventObject,
         handler=get,
         problems=(ProblemCode.EVENT_NOT_FOUND,),
+    ),
+    Route(
+        method=HTTPMethod.DELETE,
+        path="/api/events/{event_id}",
+        summary="Put an event that is over into the trash",
+        scope=Scope.INTEGRATION,
+        parameters=OneEvent,
+        answer=NoneType,
+        handler=remove,
+        problems=(ProblemCode.EVENT_NOT_FOUND, ProblemCode.EVENT_OPEN),
     ),
     Route(
         path="/api/events/{event_id}/snapshot.jpg",

@@ -5,12 +5,14 @@ import logging
 
 import pytest
 from aiohttp import hdrs
+from sqlalchemy import update
 
 from inference_server.api.application import ROUTES
 from inference_server.api.context import ApiLimits
 from inference_server.api.routing import AnyRoute
 from inference_server.api.throttle import ADDRESSES, Throttle
 from inference_server.storage import tokens
+from inference_server.storage.tables import events
 from inference_server.storage.tokens import Scope
 from tests.server.api.conftest import Client, Connect
 from tests.support.home import START, Home, MovableClock
@@ -43,6 +45,11 @@ async def asked(client: Client, route: AnyRoute, authorization: str | None, lett
     return response.status
 
 
+async def trashed(home: Home, is_trashed: bool) -> None:
+    async with home.database.writing() as connection:
+        await connection.execute(update(events).values(deleted_at=START if is_trashed else None))
+
+
 def test_only_what_the_protocol_says_is_public() -> None:
     assert {route.path for route in ROUTES if route.scope is None} == PUBLIC
 
@@ -50,14 +57,15 @@ def test_only_what_the_protocol_says_is_public() -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=described)
 async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, route: AnyRoute) -> None:
     await a_home.camera()
-    await a_home.event()
+    await a_home.ended_event()
     a_home.data.backups.mkdir()
     (a_home.data.backups / BACKUP).write_bytes(b"a backup")
     client = await connect(scope=None)
     for scope, may in MAY.items():
-        if route.method == "DELETE":
+        if route.method in {"DELETE", "POST"}:
             await a_home.camera()
             await a_home.ftp_account()
+            await trashed(a_home, route.path.endswith("/restore"))
         letter_id = await a_home.dead_letter()
         status = await asked(client, route, f"Bearer {await a_home.token(scope)}", letter_id)
         if route.scope is None or route.scope in may:

@@ -25,7 +25,7 @@ from tests.support.home import Home
         ("GET", "/api/cameras/a/b", 404, "not_found"),
         ("GET", "/api/../etc/passwd", 404, "not_found"),
         ("POST", "/api/cameras", 405, "method_not_allowed"),
-        ("DELETE", "/api/events/1", 405, "method_not_allowed"),
+        ("DELETE", "/api/events/1/snapshot.jpg", 405, "method_not_allowed"),
         ("GET", "/api/ws", 400, "invalid_request"),
     ],
 )

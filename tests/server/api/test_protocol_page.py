@@ -13,22 +13,28 @@ from inference_server.api.application import ROUTES
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
+from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.schema import (
     MIN_SCHEMA_VERSION,
     SCHEMA_VERSION,
+    AmountObject,
     BackupObject,
     BoxObject,
     CameraObject,
+    CameraStorageObject,
+    CleanupObject,
     ComponentObject,
     DeadLetterObject,
     DetectionObject,
+    DiskObject,
     EventObject,
     FullDeadLetterObject,
     HealthReport,
     RefusalObject,
     RunningBackupObject,
     ServerObject,
+    StorageObject,
 )
 from inference_server.core.announcement import AnnouncementKind
 from inference_server.core.assessment import AssessmentSource, RiskLevel
@@ -41,6 +47,12 @@ from inference_server.storage.tokens import Scope
 PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 BLOCKS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 TIME = "2026-11-23T08:00:00Z"
+
+STORAGE: dict[str, tuple[type[BaseModel], ...]] = {
+    "amount": (AmountObject,),
+    "cleanup": (CleanupObject,),
+    "storage report": (StorageObject, CameraStorageObject, DiskObject),
+}
 
 
 def section(title: str) -> str:
@@ -129,6 +141,13 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     running = re.search(r"202 `({.*?})`", PAGE)
     assert running
     assert names(running[1]) == fields(RunningBackupObject)
+    trash = re.search(r'`({"items": \[{"event": event.*?)`', PAGE)
+    assert trash
+    assert names(trash[1]) == {"items", "next_cursor"} | fields(TrashedObject)
+    for title, models in STORAGE.items():
+        shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
+        assert shape
+        assert names(shape[1]) == fields(*models)
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)

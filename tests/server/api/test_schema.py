@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server.api import messages, schema
-from inference_server.api.routes.events import lowest_score
 from inference_server.core.announcement import Announcement, AnnouncementKind, CameraState, SequencedAnnouncement
-from inference_server.core.assessment import LevelThresholds, RiskLevel, risk_level
+from inference_server.core.assessment import LevelThresholds, RiskLevel, risk_level, scores_of
 from inference_server.core.camera import Camera
 from inference_server.core.detection import Category
 from tests.support.home import START
@@ -43,7 +42,7 @@ def test_a_level_never_contradicts_its_score(score: int, thresholds: LevelThresh
 @given(thresholds=some_thresholds(), score=st.integers(0, 100), level=st.sampled_from(RiskLevel))
 def test_the_lowest_score_of_a_level_divides(thresholds: LevelThresholds, score: int, level: RiskLevel) -> None:
     reached = risk_level(score, thresholds).rank >= level.rank
-    assert (score >= lowest_score(level, thresholds)) == reached
+    assert (score >= scores_of(level, thresholds).start) == reached
 
 
 @pytest.mark.parametrize("state", [replace(STATE, judged=False), replace(STATE, score=None)])

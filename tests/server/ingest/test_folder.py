@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, override
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ import pytest
 from inference_server.core.frame import RefusalReason
 from inference_server.ingest import folder
 from inference_server.ingest.admission import Admission, RefusedFile
+from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.folder import FolderWatch, is_candidate
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
@@ -45,6 +46,7 @@ class Watched:
     health: HealthBoard
     database: Database
     rescan_seconds: float = LONG
+    backpressure: Backpressure = field(default_factory=Backpressure)
 
     def write(self, name: str, content: bytes, *, old: bool = False) -> Path:
         """Write a file below the root; an old one was written long ago."""
@@ -68,6 +70,7 @@ class Watched:
             intake=self.intake,
             database=self.database,
             health=self.health,
+            backpressure=self.backpressure,
             rescan_seconds=self.rescan_seconds,
         )
 
@@ -353,6 +356,19 @@ async def test_a_full_disk_makes_pictures_wait_and_loses_none(watched: Watched) 
         await watched.intake.until_taken(*names)
     assert watched.ingest().state is HealthState.OK
     assert sorted(watched.intake.paths) == sorted([MARKER, *names])
+
+
+async def test_while_nothing_is_let_in_pictures_wait_and_health_says_why(watched: Watched) -> None:
+    async with watched.running():
+        watched.backpressure.close("disk", "The disk is 96 % full.")
+        watched.write("front/1.jpg", jpeg(1))
+        async with asyncio.timeout(10):
+            while watched.ingest().last_error != "The disk is 96 % full.":  # noqa: ASYNC110 - health tells nobody
+                await asyncio.sleep(0.01)
+        assert watched.intake.paths == [MARKER]
+        watched.backpressure.open("disk")
+        await watched.intake.until_taken("front/1.jpg")
+    assert watched.ingest().state is HealthState.OK
 
 
 async def test_a_media_folder_that_cannot_be_written_makes_pictures_wait(watched: Watched) -> None:

@@ -2,7 +2,6 @@
 """What is looked after every few seconds: the queue, the database and what was refused."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -33,10 +32,10 @@ def backpressure() -> Backpressure:
 
 
 @pytest.fixture
-def watch(a_bench: Bench, changed: Signal, backpressure: Backpressure, tmp_path: Path) -> StatusWatch:
+def watch(a_bench: Bench, changed: Signal, backpressure: Backpressure) -> StatusWatch:
     """Give a watch on the pipeline."""
     parts = {"database": a_bench.database, "broker": a_bench.broker, "health": a_bench.health, "clock": a_bench.clock}
-    return StatusWatch(tmp_path, changed=changed, backpressure=backpressure, most_waiting=5, **parts)  # type: ignore[arg-type]
+    return StatusWatch(changed=changed, backpressure=backpressure, most_waiting=5, **parts)  # type: ignore[arg-type]
 
 
 def _component(bench: Bench, name: str) -> ComponentHealth:

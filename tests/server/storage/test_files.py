@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,80 @@ def test_a_picture_lies_at_its_camera_and_its_hash(tmp_path: Path) -> None:
     assert _files(media.root) == [path]
 
 
+def _aged(media: MediaFolder, path: str, seconds: float = 3600) -> Path:
+    """Make a file older and return it."""
+    file = media.root / path
+    at = time.time() - seconds
+    os.utime(file, (at, at))
+    return file
+
+
+def test_a_file_is_deleted_and_measured(tmp_path: Path) -> None:
+    media = MediaFolder(tmp_path)
+    path = media.write("front_door", "abc", "jpg", CONTENT)
+    file = _aged(media, path)
+    assert (media.size(path), media.delete(path)) == (len(CONTENT), len(CONTENT))
+    assert (media.size(path), media.delete(path)) == (None, None)
+    assert list(file.parent.iterdir()) == []
+    assert media.delete("nowhere/at/all.jpg") is None
+
+
+def test_a_file_that_is_wanted_again_is_not_deleted(tmp_path: Path) -> None:
+    media = MediaFolder(tmp_path)
+    path = media.write("front_door", "abc", "jpg", CONTENT)
+    file = _aged(media, path)
+    media.write("front_door", "abc", "jpg", CONTENT)
+    assert media.delete(path) is None
+    assert file.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("when", ["before it is moved aside", "after it was moved aside"])
+def test_a_file_that_is_wanted_again_at_the_last_moment_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    media = MediaFolder(tmp_path)
+    path = media.write("front_door", "abc", "jpg", CONTENT)
+    file = _aged(media, path)
+    rename = Path.rename
+
+    def wanted_meanwhile(self: Path, target: Path) -> Path:
+        if when.startswith("before"):
+            media.write("front_door", "abc", "jpg", CONTENT)
+            return rename(self, target)
+        moved = rename(self, target)
+        media.write("front_door", "abc", "jpg", CONTENT)
+        return moved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", wanted_meanwhile)
+        media.delete(path)
+    assert file.read_bytes() == CONTENT
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_only_what_lies_in_the_media_folder_is_deleted(tmp_path: Path) -> None:
+    media = MediaFolder(tmp_path / "media")
+    media.write("front_door", "abc", "jpg", CONTENT)
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(CONTENT)
+    os.utime(outside, (1, 1))
+    (media.root / "link").symlink_to(tmp_path, target_is_directory=True)
+    (media.root / "file.jpg").symlink_to(outside)
+    os.utime(media.root / "file.jpg", (1, 1), follow_symlinks=False)
+    for path in ("../outside.jpg", "link/outside.jpg", str(outside)):
+        with pytest.raises(ValueError, match="outside the media folder"):
+            media.delete(path)
+    assert media.delete("file.jpg") is not None  # the link, and not what it leads to
+    assert outside.read_bytes() == CONTENT
+
+
 def test_the_same_content_is_not_written_twice(tmp_path: Path) -> None:
     media = MediaFolder(tmp_path)
     path = media.write("front_door", "abc", "jpg", CONTENT)
     before = (tmp_path / path).stat()
     assert media.write("front_door", "abc", "jpg", CONTENT) == path
     after = (tmp_path / path).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
 
 
 def test_a_file_that_was_cut_off_is_written_again(tmp_path: Path) -> None:

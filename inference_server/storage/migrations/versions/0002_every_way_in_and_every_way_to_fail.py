@@ -26,6 +26,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_announcement_sequence")),
     )
     op.create_table(
+        "chores",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("done_at", _moment()),
+        sa.Column("leased_by", sa.String(length=64)),
+        sa.Column("leased_until", _moment()),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
+    )
+    op.create_table(
         "ftp_accounts",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("folder", sa.Text(), nullable=False),
@@ -77,6 +85,7 @@ def upgrade() -> None:
                 op.create_index(op.f(f"ix_{table}_{column.name}"), table, [column.name])
     _extend_dead_letters()
     op.create_index(op.f("ix_arrivals_frame_id"), "arrivals", ["frame_id"])
+    op.create_index(op.f("ix_events_best_frame_id"), "events", ["best_frame_id"])
     for indexed in (["stage", "camera_id", "turn"], ["stage", "priority", "turn", "id"]):
         op.create_index(op.f(f"ix_messages_{'_'.join(indexed)}"), "messages", indexed)
 
