@@ -41,22 +41,23 @@ async def _running(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
     running = asyncio.create_task(server.run(stop))
     address = f"http://127.0.0.1:{settings.api.port}"
     try:
-        await _until_it_listens(address, settings.data_dir / "token")
-        headers = {"Authorization": f"Bearer {(settings.data_dir / 'token').read_text().strip()}"}
-        async with aiohttp.ClientSession(address, headers=headers) as session:
+        token = await _token(address, settings.data_dir / "token")
+        async with aiohttp.ClientSession(address, headers={"Authorization": f"Bearer {token}"}) as session:
             yield session
     finally:
         stop.set()
         await running
 
 
-async def _until_it_listens(address: str, token: Path) -> None:
+async def _token(address: str, file: Path) -> str:
+    """Return the token in a file once the server takes it."""
     async with asyncio.timeout(30), aiohttp.ClientSession(address) as session:
         while True:
-            with suppress(aiohttp.ClientConnectorError):
-                await session.get("/api/system/health")
-                if token.exists():
-                    return
+            with suppress(aiohttp.ClientConnectorError, FileNotFoundError):
+                token = file.read_text().strip()
+                async with session.get("/api/cameras", headers={"Authorization": f"Bearer {token}"}) as response:
+                    if response.status == 200:
+                        return token
             await asyncio.sleep(0.02)
 
 
