@@ -127,6 +127,13 @@ class TlsTransfer(TLS_DTPHandler, Transfer):
         self.house = house
         super().__init__(sock, session)
 
+    @override
+    def close(self) -> None:
+        super().close()
+        if self.receive and not self._closed:  # the end of TLS is not waited for: the client waits for the answer
+            self._error = True
+            super().close()
+
 
 def _is_reset(error: BaseException | None) -> bool:
     """Return whether a connection ended with this error by being lost, not closed: plain, or below TLS."""

@@ -2,11 +2,13 @@
 """A file that is being uploaded: out of sight until it is complete, then in its place at once."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from inference_server.ingest.picture import RefusedError, examine
 from inference_server.settings import IngestSettings
+from inference_server.storage.media import sync_folder
 
 type Uploads = WeakValueDictionary[Path, Upload]
 """The uploads that are open, by their part file."""
@@ -77,6 +79,8 @@ class Upload:
         with self._file:
             os.fsync(self._file.fileno())
         self.part.replace(self.name)
+        with suppress(OSError):  # some network mounts cannot; the file is in its place anyway
+            sync_folder(Path(self.name).parent)
 
     def place_if_whole(self, limits: IngestSettings) -> None:
         """Bring the file into its place if it is a picture to its last byte; else keep the part. Raises OSError."""
