@@ -22,9 +22,12 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
-from inference_server.ingest.admission import Admission, Gate
+from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
+from inference_server.ingest.clip_admission import ClipAdmission
+from inference_server.ingest.clip_decoder import ClipDecoder
+from inference_server.ingest.clip_reading import ClipReader
 from inference_server.ingest.folder import FolderWatch
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
@@ -82,6 +85,7 @@ class Server:
         self.database = Database(settings.database)
         self.worker = settings.worker_name or worker_name(shared=self.database.shared)
         self.media = MediaFolder(self.folder.media)
+        self.backpressure = Backpressure()
         self.announced = Signal()
         self.server_changed = Signal()
         self.judging = Judging(self.health, self.server_changed)
@@ -214,7 +218,8 @@ class Server:
         ]
         if self.role is Role.ALL:
             judged = JudgedNews(self.database, self.announced, self.clock, self.judging)
-            parts += [("ingest", self._watch().run), ("judged", judged.run)]
+            clips = self._clips()
+            parts += [("ingest", self._watch(clips).run), ("clips", clips.run), ("judged", judged.run)]
             if self.settings.ftp.enabled:
                 parts.append(("ftp", self._ftp().run))
             parts.append(("backup", self.backups.run))
@@ -224,12 +229,33 @@ class Server:
     def _runner(self, stage: Stage) -> Callable[[], Awaitable[None]]:
         return lambda: run_stage(stage, self.broker, self.health)
 
-    def _watch(self) -> FolderWatch:
+    def _clips(self) -> ClipAdmission:
+        settings, decoder = self.settings, ClipDecoder(self.settings.clips, self.settings.ingest)
+        return ClipAdmission(
+            settings.clips,
+            reader=ClipReader(
+                settings.clips,
+                settings.ingest,
+                decoder=decoder,
+                cameras=self.known_cameras,
+                database=self.database,
+                media=self.media,
+                clock=self.clock,
+            ),
+            intake=self._intake(),
+            database=self.database,
+            media=self.media,
+            backpressure=self.backpressure,
+            health=self.health,
+            clock=self.clock,
+        )
+
+    def _watch(self, intake: Intake) -> FolderWatch:
         settings = self.settings
         return FolderWatch(
             settings.watch_folder,
             admission=Admission(settings.watch_folder, self.media, settings.ingest, self.clock, self.known_cameras),
-            intake=self._intake(),
+            intake=intake,
             database=self.database,
             health=self.health,
             backpressure=self.backpressure,

@@ -170,6 +170,21 @@ class FtpSettings(Section):
         return self
 
 
+class ClipSettings(Section):
+    """What is taken from a video, and how much one may cost."""
+
+    enabled: bool = True
+    interval_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    max_frames: Annotated[int, Field(ge=1, le=300)] = 30
+    max_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = 512 << 20
+    max_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
+    """How much of a video is looked at."""
+    decode_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """How long one may be decoded, by the clock."""
+    memory_bytes: Annotated[int, Field(ge=256 << 20, le=1 << 36)] = 1 << 30
+    """The address space of the process that decodes one."""
+
+
 class DetectorSettings(Section):
     """Which detector runs and what it keeps."""
 
@@ -360,6 +375,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     ftp: FtpSettings = FtpSettings()
+    clips: ClipSettings = ClipSettings()
     detector: DetectorSettings = DetectorSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()

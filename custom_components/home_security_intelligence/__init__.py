@@ -24,7 +24,7 @@ from .coordinator import HsiConfigEntry, HsiCoordinator
 from .devices import camera_id_of
 from .issues import Issues
 from .progress import Progress
-from .views import EventSnapshotView
+from .views import ClipView, EventSnapshotView
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
@@ -40,6 +40,7 @@ PLATFORMS: Final = [
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Offer what all entries share."""
     hass.http.register_view(EventSnapshotView())
+    hass.http.register_view(ClipView())
 
     @callback
     def forget_issues_of_disabled(change: ConfigEntryChange, entry: ConfigEntry) -> None:

@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .client.messages import RISK_CHANGES, EventChanged, EventKind
 from .coordinator import HsiConfigEntry, HsiCoordinator
 from .entity import HsiCameraEntity, async_add_camera_entities
-from .views import event_snapshot_path
+from .views import event_clip_path, event_snapshot_path
 
 PARALLEL_UPDATES = 0
 
@@ -35,7 +35,7 @@ async def async_setup_entry(
 class SecurityEventEntity(HsiCameraEntity, EventEntity):
     """The events of a camera."""
 
-    _unrecorded_attributes = frozenset({"picture"})
+    _unrecorded_attributes = frozenset({"picture", "clip"})
 
     def __init__(self, coordinator: HsiCoordinator, camera_id: str) -> None:
         """Name the entity."""
@@ -67,6 +67,8 @@ class SecurityEventEntity(HsiCameraEntity, EventEntity):
             "verified": event.verified,
             "picture": event_snapshot_path(self.coordinator.config_entry.entry_id, event.id),
         }
+        if event.clips:
+            attributes["clip"] = event_clip_path(self.coordinator.config_entry.entry_id, event.clips[0].clip_id)
         if change.kind in RISK_CHANGES:
             attributes["previous_level"] = change.previous_level
         return attributes

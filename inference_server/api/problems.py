@@ -31,6 +31,8 @@ class ProblemCode(StrEnum):
     BACKUP_NOT_FOUND = "backup_not_found"
     BACKUP_RUNNING = "backup_running"
     DISK_NEARLY_FULL = "disk_nearly_full"
+    CLIP_NOT_FOUND = "clip_not_found"
+    NO_VIDEO = "no_video"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"
     TOO_LARGE = "too_large"
@@ -72,6 +74,8 @@ _KINDS = {
     ProblemCode.BACKUP_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.BACKUP_RUNNING: ProblemKind(409, "Backup is running"),
     ProblemCode.DISK_NEARLY_FULL: ProblemKind(507, "Disk nearly full"),
+    ProblemCode.CLIP_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.NO_VIDEO: ProblemKind(404, "No video"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),
     ProblemCode.INVALID_REQUEST: ProblemKind(422, "Invalid request"),
     ProblemCode.TOO_LARGE: ProblemKind(413, "Too large"),
@@ -223,4 +227,18 @@ def cleanup_running() -> ProblemError:
         ProblemCode.CLEANUP_RUNNING,
         "Another cleanup is under way.",
         "Try again when it is done; GET /api/system/storage says what is left.",
+    )
+
+
+def clip_not_found(clip_id: int) -> ProblemError:
+    """Return the problem of an unknown clip."""
+    return ProblemError(
+        ProblemCode.CLIP_NOT_FOUND, f"There is no clip {clip_id}.", "The field `clips` of an event names its clips."
+    )
+
+
+def no_video(detail: str) -> ProblemError:
+    """Return the problem of a clip that cannot be played."""
+    return ProblemError(
+        ProblemCode.NO_VIDEO, detail, "Its pictures may still be there; restore its file from a backup to play it."
     )

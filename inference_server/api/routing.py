@@ -18,6 +18,7 @@ from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.downloads import Download, download_response
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, invalid_request
+from inference_server.api.videos import Video, video_response
 from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
 from inference_server.storage.tokens import Scope
 
@@ -56,7 +57,7 @@ class Parameters(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | None]:
+class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | Video | None]:
     """One method of one path. A scope of None needs no token; problems are those beyond the usual ones."""
 
     method: HTTPMethod = HTTPMethod.GET
@@ -89,7 +90,9 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | None]:
         """The status of a success."""
         if self.later:
             return HTTPStatus.ACCEPTED
-        return HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture | Download) else HTTPStatus.NO_CONTENT
+        return (
+            HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture | Download | Video) else HTTPStatus.NO_CONTENT
+        )
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
@@ -101,6 +104,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | None]:
             return await _picture_response(request, answer)
         if isinstance(answer, Download):
             return download_response(answer)
+        if isinstance(answer, Video):
+            return await video_response(request, answer)
         if answer is None:
             return web.Response(status=self.status)
         status = HTTPStatus.CREATED if self.created and self.created(answer) else self.status

@@ -89,6 +89,13 @@ class FactorObject(WireObject):
     evidence: str
 
 
+class EventClipObject(WireObject):
+    """A clip that shows an event, and where in it the event begins, in seconds."""
+
+    clip_id: int
+    start_seconds: float
+
+
 class EventObject(WireObject):
     """An event, running while `ended_at` is null."""
 
@@ -109,6 +116,7 @@ class EventObject(WireObject):
     source: AssessmentSource
     verified: bool
     assessed_at: UtcTime
+    clips: tuple[EventClipObject, ...]
 
 
 class DetectorObject(WireObject):
@@ -332,6 +340,7 @@ def event(value: Event, thresholds: LevelThresholds) -> EventObject:
         source=verdict.source,
         verified=verdict.verified,
         assessed_at=verdict.assessed_at,
+        clips=tuple(EventClipObject.model_validate(clip, from_attributes=True) for clip in value.clips),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from inference_server.core.assessment import Assessment
+from inference_server.core.clip import EventClip
 from inference_server.core.detection import Track
 
 
@@ -32,6 +33,8 @@ class Event:
     best_confidence: float
     tracks: tuple[Track, ...]
     assessment: Assessment
+    clips: tuple[EventClip, ...] = ()
+    """Those that show it and can be played."""
 
     @property
     def is_open(self) -> bool:

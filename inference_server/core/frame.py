@@ -20,6 +20,8 @@ class TimeSource(StrEnum):
     """What tells when a picture was taken."""
 
     EXIF = "exif"
+    CONTAINER = "container"
+    """The video file that it was taken from."""
     FILE_NAME = "file_name"
     MODIFIED = "modified"
     """The file's modification time."""
@@ -56,6 +58,12 @@ class RefusalReason(StrEnum):
     UNREADABLE = "unreadable"
     OUTSIDE_ROOT = "outside_root"
     NO_CAMERA_FOLDER = "no_camera_folder"
+    NO_VIDEO = "no_video"
+    """A clip of sound alone."""
+    TOO_COSTLY = "too_costly"
+    """A clip that cannot be decoded within the memory and the time allowed."""
+    CLIPS_OFF = "clips_off"
+    """A clip, where clips are turned off or cannot be decoded; admitted once they can."""
 
 
 @dataclass(frozen=True, slots=True)

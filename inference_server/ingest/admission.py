@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Admission: reads a file, examines it, stores it as media, and hands the outcome on to be recorded."""
+"""Admission: reads a file, examines it, stores it as media, and hands the outcome on to be recorded.
+
+A clip it only recognizes: those are admitted one at a time in `clip_admission.py`, so that no picture waits for one.
+"""
 
 import errno
 import os
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from inference_server.core.camera import camera_id
+from inference_server.core.clip import VIDEO_HEAD_BYTES, VideoKind, video_kind
 from inference_server.core.clock import Clock
 from inference_server.core.frame import FrameSource, Refusal, RefusalReason, TimeSource
 from inference_server.core.message import Priority
@@ -22,6 +26,7 @@ from inference_server.ingest.masks import burn, media_name
 from inference_server.ingest.picture import Picture, RefusedError, examine
 from inference_server.settings import IngestSettings
 from inference_server.storage.arrivals import FileVersion
+from inference_server.storage.clips import NewClip
 from inference_server.storage.media import MediaFolder
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -77,7 +82,63 @@ class RefusedFile:
     refusal: Refusal
 
 
-type Outcome = AdmittedFile | RefusedFile
+@dataclass(frozen=True, slots=True)
+class FoundClip:
+    """A file that begins as a video: whether it is one shows when it is decoded, which takes long."""
+
+    path: Path
+    kind: VideoKind
+    file: FileVersion
+    arriving: Arriving
+    """What is known of it; the content is its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFrame:
+    """A picture sampled from a clip and stored as media. Its place in the clip is in seconds."""
+
+    offset: float
+    content_hash: str
+    media_path: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedClip:
+    """A file whose video is to become a clip, and its sampled pictures frames, of the camera of its folder."""
+
+    file: FileVersion
+    folder: str
+    clip: NewClip
+    time_source: TimeSource
+    source: FrameSource
+    frames: tuple[ClipFrame, ...]
+
+    @property
+    def priority(self) -> Priority:
+        """Whose work comes first."""
+        return Priority.HISTORY if self.source is FrameSource.IMPORT else Priority.LIVE
+
+    @property
+    def camera_id(self) -> str:
+        """The camera that the clip is of."""
+        return self.clip.camera_id
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedClip:
+    """A file whose video the camera has as a clip already."""
+
+    file: FileVersion
+    folder: str
+    camera_id: str
+    clip_id: int
+    arrived_at: datetime
+
+
+type Outcome = AdmittedFile | AdmittedClip | RepeatedClip | FoundClip | RefusedFile
 
 
 class Intake(Protocol):
@@ -105,6 +166,8 @@ class Gate:
 
         Raises RefusedError, and OSError when it cannot be stored (disk full): it is then to be tried again.
         """
+        if video_kind(arriving.content[:VIDEO_HEAD_BYTES]):
+            raise RefusedError(RefusalReason.NOT_A_PICTURE, "Videos are taken from the camera's folder alone.")
         camera = arriving.camera_id
         arrived = examine(arriving.content, self._limits)
         masks = self._cameras.settings(camera).masks
@@ -157,8 +220,9 @@ class Admission:
             file = FileVersion.of(file.path, status)
             arrived_at = min(self._clock.now(), datetime.fromtimestamp(status.st_ctime, UTC))
             folder = self._camera_folder(path)
+            content = self._read(path)
             arriving = Arriving(
-                content=self._read(path),
+                content=content,
                 camera_id=camera_id(folder),
                 folder=folder,
                 name=relative_name(self._root / folder, path),
@@ -174,7 +238,9 @@ class Admission:
         except OSError as error:
             if error.errno in OURS:
                 raise
-            return self._refuse(file, path, _unreadable(error))
+            return self._refuse(file, path, unreadable(error))
+        if kind := video_kind(content[:VIDEO_HEAD_BYTES]):
+            return FoundClip(path, kind, file, arriving)
         try:
             return self._gate.admit(arriving)
         except RefusedError as refused:
@@ -197,11 +263,13 @@ class Admission:
         return parts[0]
 
     def _read(self, path: Path) -> bytes:
+        """Return what a picture may be large, or the beginning of a video."""
         if not stat.S_ISREG(path.stat().st_mode):
             # opening a named pipe would wait for its other end
             raise RefusedError(RefusalReason.UNREADABLE, "It is no regular file.")
         with path.open("rb") as file:
-            return file.read(self._limits.max_bytes + 1)
+            head = file.read(VIDEO_HEAD_BYTES)
+            return head if video_kind(head) else head + file.read(self._limits.max_bytes + 1 - len(head))
 
     def _refuse(self, file: FileVersion, path: Path, refused: RefusedError) -> RefusedFile:
         parts = path.relative_to(self._root).parts
@@ -217,7 +285,8 @@ def _moment(nanoseconds: int) -> datetime | None:
         return None
 
 
-def _unreadable(error: OSError) -> RefusedError:
+def unreadable(error: OSError) -> RefusedError:
+    """Return the refusal of a file that the system does not let us read."""
     detail = f"The file cannot be read ({error.strerror}); check the owner and permissions of it and its folders."
     return RefusedError(RefusalReason.UNREADABLE, detail)
 

@@ -23,6 +23,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from inference_server.core.clip import VideoKind
 from inference_server.ingest.admission import Admission, Intake, relative_name
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
@@ -32,7 +33,7 @@ from inference_server.storage.database import STORAGE_FAILURES, Database
 
 _LOGGER = logging.getLogger(__name__)
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", *(f".{kind}" for kind in VideoKind)})
 SETTLED_SECONDS = 1.0
 """A file whose closing was not seen counts once its size and time have not changed for this long."""
 GROUP = 16

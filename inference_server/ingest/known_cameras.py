@@ -41,6 +41,11 @@ class KnownCameras:
         own = self.settings(camera_id).time_zone
         return ZoneInfo(own) if own else self._home_zone
 
+    def clock(self, camera_id: str) -> CameraClock:
+        """Return what is known of a camera's clock."""
+        with self._lock:
+            return self._clocks.get(camera_id, CameraClock())
+
     def captured(
         self, camera_id: str, claimed: Sequence[Claim], modified_at: datetime | None, arrived_at: datetime
     ) -> Captured:

@@ -5,24 +5,22 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageDraw
+from PIL import ExifTags, Image
 
 from inference_server.core.camera import Mask
 from inference_server.core.colour import as_rgb
 from inference_server.core.frame import RefusalReason
+from inference_server.ingest.mask_area import covered
 from inference_server.ingest.picture import MAX_EXIF_BYTES, Picture, RefusedError, turn
 
 QUALITY = 95
 
 type Rgb = NDArray[np.uint8]
 """Pixels of a picture, [height, width, 3]."""
-type Covered = NDArray[np.bool_]
-"""Which pixels of a picture, [height, width], a mask covers."""
 
 _TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,16 +32,6 @@ _TURNED = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings a picture upright, by the orientation that its EXIF tells."""
-
-
-@lru_cache(maxsize=8)
-def covered(masks: tuple[Mask, ...], width: int, height: int) -> Covered:
-    """Return which pixels the masks cover; those that an outline touches are covered too."""
-    image = Image.new("1", (width, height))
-    draw = ImageDraw.Draw(image)
-    for mask in masks:
-        draw.polygon([(x * width, y * height) for x, y in mask.points], fill=1, outline=1, width=3)
-    return np.asarray(image)
 
 
 def fill(pixels: Rgb, masks: tuple[Mask, ...]) -> None:

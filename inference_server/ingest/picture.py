@@ -86,7 +86,9 @@ def _header(content: bytes, limits: IngestSettings) -> tuple[str, int, int, byte
             kind, (width, height) = "PNG" if image.format == "PNG" else "JPEG", image.size
             exif = image.info.get("exif", b"")[:MAX_EXIF_BYTES]
     except UnidentifiedImageError as error:
-        raise RefusedError(RefusalReason.NOT_A_PICTURE, "The content is neither JPEG nor PNG.") from error
+        raise RefusedError(
+            RefusalReason.NOT_A_PICTURE, "The content is neither JPEG nor PNG, nor a video that is known."
+        ) from error
     except Image.DecompressionBombError as error:
         raise RefusedError(RefusalReason.TOO_MANY_PIXELS, str(error)) from error
     except MemoryError:

@@ -38,7 +38,7 @@ class EventWriter:
         else:
             event = await events.change(connection, segment.continues, change)
         await frames.give_to_event(connection, [sighting.frame_id for sighting in segment.sightings], event.id)
-        return event
+        return (await events.with_clips(connection, [event]))[0]
 
     async def write_past(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
         """Do the same with an event of the past, which has ended before anybody heard of it; return it ended."""
@@ -52,7 +52,7 @@ class EventWriter:
             changed = await events.change(connection, before, change)
             event = await events.end(connection, changed, end.at, end.reason)
         await frames.give_to_event(connection, [sighting.frame_id for sighting in sightings], event.id)
-        return event
+        return (await events.with_clips(connection, [event]))[0]
 
     async def _change(self, connection: AsyncConnection, event: Event | None, new: Sequence[Sighting]) -> EventChange:
         known: list[Sighting] = []

@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,10 +12,10 @@ from inference_server.core.camera import Camera, camera_name
 from inference_server.core.clock import Clock
 from inference_server.core.message import StageName, Work
 from inference_server.core.signal import Signal
-from inference_server.ingest.admission import AdmittedFile, Outcome, RefusedFile
+from inference_server.ingest.admission import AdmittedClip, AdmittedFile, Outcome, RefusedFile, RepeatedClip
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.judging import Judging
-from inference_server.storage import announcements, arrivals, cameras, frames
+from inference_server.storage import announcements, arrivals, cameras, clips, frames
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.frames import NewFrame
 
@@ -37,20 +38,30 @@ class FrameIntake:
         Return the ids of the frames that were new, by camera and content hash.
         """
         admitted = [outcome for outcome in outcomes if isinstance(outcome, AdmittedFile)]
+        filmed = [outcome for outcome in outcomes if isinstance(outcome, AdmittedClip)]
+        repeated = [outcome for outcome in outcomes if isinstance(outcome, RepeatedClip)]
         refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)]
         async with self._broker.transaction() as transaction:
             connection = transaction.connection
-            added = await self._add_cameras(connection, admitted)
-            new = await frames.add(connection, [_new_frame(item) for item in admitted])
+            added = await self._add_cameras(connection, [*admitted, *filmed, *repeated])
+            sampled = [frame for item in filmed for frame in await _add_clip(connection, item)]
+            new = await frames.add(connection, [*map(_new_frame, admitted), *sampled])
             now = self._clock.now()
             priorities = {_key(item): item.priority for item in admitted}
+            priorities |= {
+                (clip.camera_id, frame.content_hash): clip.priority for clip in filmed for frame in clip.frames
+            }
             await transaction.publish(
                 [Work(StageName.DETECT, frame_id, key[0], now, priorities[key]) for key, frame_id in new.items()]
             )
             await arrivals.record(
                 connection,
-                [await _arrival(connection, file, item, new) for item in admitted if (file := item.file)]
-                + [_refusal(item) for item in refused],
+                [
+                    *[await _arrival(connection, file, item, new) for item in admitted if (file := item.file)],
+                    *[await _clip_arrival(connection, item) for item in filmed],
+                    *[Arrival(it.file, it.arrived_at, it.camera_id, clip_id=it.clip_id) for it in repeated],
+                    *map(_refusal, refused),
+                ],
             )
             learnt = {item.camera_id: item.clock_offset for item in admitted if item.clock_offset is not None}
             for camera_id, offset in sorted(learnt.items()):
@@ -62,7 +73,9 @@ class FrameIntake:
             self._announced.notify()
         return new
 
-    async def _add_cameras(self, connection: AsyncConnection, admitted: Sequence[AdmittedFile]) -> list[Announcement]:
+    async def _add_cameras(
+        self, connection: AsyncConnection, admitted: Sequence[AdmittedFile | AdmittedClip | RepeatedClip]
+    ) -> list[Announcement]:
         folders = {item.camera_id: item.folder for item in admitted}
         added = []
         for camera_id, folder in folders.items():
@@ -91,6 +104,35 @@ def _new_frame(item: AdmittedFile) -> NewFrame:
         time_source=item.time_source,
         size_bytes=len(item.picture.content),
     )
+
+
+async def _add_clip(connection: AsyncConnection, item: AdmittedClip) -> list[NewFrame]:
+    """Add a clip and return its frames; none when the camera has the clip meanwhile."""
+    clip = item.clip
+    if (clip_id := await clips.add(connection, clip)) is None:
+        return []
+    return [
+        NewFrame(
+            camera_id=clip.camera_id,
+            content_hash=frame.content_hash,
+            media_path=frame.media_path,
+            captured_at=clip.captured_at + timedelta(seconds=frame.offset),
+            arrived_at=clip.arrived_at,
+            width=frame.width,
+            height=frame.height,
+            source=item.source,
+            time_source=item.time_source,
+            size_bytes=frame.size_bytes,
+            clip_id=clip_id,
+            clip_offset_seconds=frame.offset,
+        )
+        for frame in item.frames
+    ]
+
+
+async def _clip_arrival(connection: AsyncConnection, item: AdmittedClip) -> Arrival:
+    clip_id = await clips.find_id(connection, item.clip.camera_id, item.clip.content_hash)
+    return Arrival(item.file, item.clip.arrived_at, item.clip.camera_id, clip_id=clip_id)
 
 
 async def _arrival(

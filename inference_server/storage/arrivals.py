@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.frame import Refusal, RefusalReason
@@ -50,12 +50,13 @@ async def unseen(connection: AsyncConnection, files: Sequence[FileVersion]) -> l
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A file and what became of it: a frame, new or of the same content, or a refusal."""
+    """A file and what became of it: a frame or clip, new or of the same content, or a refusal."""
 
     file: FileVersion
     arrived_at: datetime
     camera_id: str | None
     frame_id: int | None = None
+    clip_id: int | None = None
     refusal: Refusal | None = None
 
 
@@ -76,12 +77,19 @@ async def record(connection: AsyncConnection, items: Sequence[Arrival]) -> None:
                 "arrived_at": item.arrived_at,
                 "camera_id": item.camera_id,
                 "frame_id": item.frame_id,
+                "clip_id": item.clip_id,
                 "refusal_reason": item.refusal.reason.value if item.refusal else None,
                 "refusal_detail": item.refusal.detail if item.refusal else None,
             }
             for item in items
         ],
     )
+
+
+async def forget_refused(connection: AsyncConnection, reason: RefusalReason) -> int:
+    """Forget the files that were refused for a reason that holds no more: the next scan finds them. Return how many."""
+    result = await connection.execute(delete(arrivals).where(arrivals.c.refusal_reason == reason.value))
+    return result.rowcount
 
 
 async def refusals(connection: AsyncConnection, *, limit: int, cursor: str | None) -> Page[Refusal]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor
 from inference_server.core.detection import Track
 from inference_server.core.event import EndReason, Event
+from inference_server.storage import clips
 from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
 from inference_server.storage.tables import assessments, events
 
@@ -98,7 +99,7 @@ async def get(connection: AsyncConnection, event_id: int) -> Event | None:
 async def get_many(connection: AsyncConnection, event_ids: Sequence[int]) -> tuple[Event, ...]:
     """Return the events that exist and are not in the trash, oldest first."""
     query = joined().where(events.c.id.in_(event_ids), events.c.deleted_at.is_(None)).order_by(events.c.id)
-    return tuple(map(of_row, await connection.execute(query)))
+    return await with_clips(connection, map(of_row, await connection.execute(query)))
 
 
 async def open_event(connection: AsyncConnection, camera_id: str) -> Event | None:
@@ -109,7 +110,8 @@ async def open_event(connection: AsyncConnection, camera_id: str) -> Event | Non
 async def open_events_of(connection: AsyncConnection, camera_ids: Iterable[str]) -> Mapping[str, Event]:
     """Return the open events of these cameras, by camera id."""
     query = joined().where(events.c.camera_id.in_(list(camera_ids)), events.c.ended_at.is_(None))
-    return {row.camera_id: of_row(row) for row in await connection.execute(query)}
+    found = await with_clips(connection, map(of_row, await connection.execute(query)))
+    return {event.camera_id: event for event in found}
 
 
 async def last_end(connection: AsyncConnection, camera_id: str) -> datetime | None:
@@ -135,7 +137,7 @@ async def past_event(connection: AsyncConnection, camera_id: str, at: datetime, 
 async def open_events(connection: AsyncConnection) -> tuple[Event, ...]:
     """Return every open event, oldest first."""
     rows = await connection.execute(joined().where(events.c.ended_at.is_(None)).order_by(events.c.id))
-    return tuple(map(of_row, rows))
+    return await with_clips(connection, map(of_row, rows))
 
 
 async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, cursor: str | None) -> Page[Event]:
@@ -155,8 +157,15 @@ async def find(connection: AsyncConnection, wanted: EventFilter, *, limit: int, 
         same = and_(events.c.started_at == at, events.c.id < last_id)
         query = query.where(or_(events.c.started_at < at, same))
     rows = (await connection.execute(query.limit(limit + 1))).all()
-    items = tuple(map(of_row, rows[:limit]))
+    items = await with_clips(connection, map(of_row, rows[:limit]))
     return Page(items, encode_moment(items[-1].started_at, items[-1].id) if len(rows) > limit else None)
+
+
+async def with_clips(connection: AsyncConnection, found: Iterable[Event]) -> tuple[Event, ...]:
+    """Return these events with the clips that show them now."""
+    found = tuple(found)
+    shown = await clips.of_events(connection, [event.id for event in found]) if found else {}
+    return tuple(replace(event, clips=shown.get(event.id, ())) for event in found)
 
 
 async def _add_assessment(connection: AsyncConnection, event_id: int, assessment: Assessment) -> int:

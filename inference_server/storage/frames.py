@@ -28,6 +28,8 @@ class NewFrame:
     source: FrameSource = FrameSource.FOLDER
     time_source: TimeSource = TimeSource.ARRIVAL
     size_bytes: int = 0
+    clip_id: int | None = None
+    clip_offset_seconds: float | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The picture files, below one folder, each written whole or not at all."""
+"""The picture and clip files, below one folder, each written whole or not at all."""
 
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 RECENT_SECONDS = 600.0
 """A file that was written or wanted again within this time may be about to get its row: it is not deleted."""
+_SCRATCH = ".scratch-"
 
 
 class MediaFolder:
-    """Picture files by content: `CAMERA/HA/HASH.EXTENSION`, HA being the hash's first two digits."""
+    """Files by content: `CAMERA/HA/HASH.EXTENSION`, HA being the hash's first two digits."""
 
     def __init__(self, root: Path) -> None:
         """Take the folder; it is made when the first picture is written."""
@@ -45,12 +48,40 @@ class MediaFolder:
             raise
         return path.as_posix()
 
-    def read(self, path: str) -> bytes:
-        """Return a picture's bytes. Raises FileNotFoundError when it is gone, ValueError for a path outside."""
+    def store_file(self, source: Path, camera_id: str, content_hash: str, extension: str) -> str:
+        """Move a file of a scratch folder durably to its place, and return its path below the root. Raises OSError."""
+        path = Path(camera_id, content_hash[:2], f"{content_hash}.{extension}")
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        os.utime(source)
+        source.replace(target)
+        sync_folder(target.parent)
+        return path.as_posix()
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder on the same file system that goes again with all that is left in it. Raises OSError."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root, prefix=_SCRATCH) as folder:
+            yield Path(folder)
+
+    def clear_scratch(self) -> None:
+        """Delete the scratch folders that a server left behind when it was killed."""
+        for folder in self.root.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def path(self, path: str) -> Path:
+        """Return where a file lies. Raises ValueError for a path outside."""
         target = (self.root / path).resolve()
         if not target.is_relative_to(self.root.resolve()):
             raise ValueError(f"{path} lies outside the media folder")
-        return target.read_bytes()
+        return target
+
+    def read(self, path: str) -> bytes:
+        """Return a picture's bytes. Raises FileNotFoundError when it is gone, ValueError for a path outside."""
+        return self.path(path).read_bytes()
 
     def size(self, path: str) -> int | None:
         """Return the bytes of a file, or None when it is gone."""

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.addon.dockerfile import read_stages
 from tests.addon.files import ADDON, ROOT, read_config, read_project
 
 _, BUILD, FINAL = read_stages()
+EXTRAS = {"clips", "postgres", "redis"}
+"""What the image can do beyond the smallest installation."""
 NOT_SETTINGS = {"HSI_APP_OPTIONS_FILE"}
 
 
@@ -46,6 +49,7 @@ def test_the_lock_decides_and_nothing_for_development_comes_along() -> None:
     for words in syncs:
         assert words[:2] == ["uv", "sync"]
         assert {"--frozen", "--no-default-groups"} <= set(words)
+        assert {extra for flag, extra in pairwise(words) if flag == "--extra"} >= EXTRAS
     assert "--no-editable" in syncs[-1]
 
 

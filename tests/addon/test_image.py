@@ -14,7 +14,8 @@ from tests.addon.files import ROOT
 
 _, BUILD, _ = read_stages()
 LARGEST_MEGABYTES = 250
-EXTRAS = {"asyncpg", "redis"}
+LARGEST_MEGABYTES_WITH_EXTRAS = 400
+EXTRAS = {"asyncpg", "av", "av.libs", "redis"}
 """Folders of the extras, which a plain installation may do without."""
 UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
@@ -79,7 +80,17 @@ def test_nothing_for_development_or_home_assistant_is_in_it(environment: Path) -
 
 
 def test_it_is_small(environment: Path) -> None:
-    """Sources only: compiled bytecode comes on top in the image, and is not what a wheel's size tells."""
+    assert _megabytes(environment, without=EXTRAS) < LARGEST_MEGABYTES
+    assert _megabytes(environment, without=set()) < LARGEST_MEGABYTES_WITH_EXTRAS
+
+
+def _megabytes(environment: Path, without: set[str]) -> float:
+    """Return the size of the sources: compiled bytecode comes on top, and is not what a wheel's size tells."""
     files = (path for path in environment.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    plain = (path for path in files if EXTRAS.isdisjoint(path.parts))
-    assert sum(path.lstat().st_size for path in plain) / 1e6 < LARGEST_MEGABYTES
+    return sum(path.lstat().st_size for path in files if without.isdisjoint(path.parts)) / 1e6
+
+
+def test_it_decodes_videos(environment: Path) -> None:
+    code = "from inference_server.ingest import clip_decoder as c; print(c.clips_problem(c.ClipSettings()))"
+    assert run(environment, "python", "-c", code).strip() == "None"
+    assert run(environment, "python", "-c", "import inference_server.ingest.clip_worker as w; print(w.__name__)")

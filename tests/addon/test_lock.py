@@ -16,6 +16,9 @@ MACHINES = {"aarch64": "aarch64", "amd64": "x86_64"}
 GLIBC_MINOR = 41
 """Debian trixie has glibc 2.41."""
 
+EXTRAS = ("clips", "postgres", "redis")
+"""Of the image."""
+
 WITHOUT_COMPILER = {"pyftpdlib"}
 """Published as pure Python source alone, from which a wheel is built without a compiler."""
 
@@ -50,7 +53,11 @@ def _dependencies(machine: str) -> Iterator[Package]:
         "os_name": "posix",
     }
     project = next(package for package in packages if package["name"] == read_project()["name"])
-    waiting, seen = list(project["dependencies"]), set[tuple[str, str]]()
+    waiting = [
+        *project["dependencies"],
+        *(wanted for name in EXTRAS for wanted in project["optional-dependencies"][name]),
+    ]
+    seen = set[tuple[str, str]]()
     while waiting:
         wanted = waiting.pop()
         if "marker" in wanted and not Marker(wanted["marker"]).evaluate(environment):

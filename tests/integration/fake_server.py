@@ -29,6 +29,9 @@ class FakeServer:
         self.tokens: list[str] = []
         self._levels: dict[int, str] = {}
         self.pictures: dict[str, bytes] = {}
+        self.clip: web.Response | None = None
+        self.breaks_off = False
+        self.asked: list[Json] = []
         self.failure: web.Response | None = None
         self.tells_replays = True
         self.requests: list[str] = []
@@ -53,6 +56,7 @@ class FakeServer:
         app.router.add_post("/api/dead_letters/replay", self._replay)
         app.router.add_get("/api/cameras/{camera_id}/latest.jpg", self._picture)
         app.router.add_get("/api/events/{event_id}/snapshot.jpg", self._picture)
+        app.router.add_get("/api/clips/{clip_id}/video", self._clip)
         self._running = TestServer(app, host="127.0.0.1", port=self._port)
         await self._running.start_server()
         self._port = self._running.port
@@ -206,6 +210,19 @@ class FakeServer:
         if picture := self.pictures.get(request.path):
             return web.Response(body=picture, content_type="image/jpeg")
         return problem(404, "no_picture")
+
+    async def _clip(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        if self.breaks_off:
+            begun = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "video/mp4"})
+            await begun.prepare(request)
+            await begun.write(b"only this")
+            assert request.transport
+            request.transport.abort()
+            return begun
+        self.asked.append(dict(request.headers))
+        return self.clip or problem(404, "clip_not_found")
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         self.requests.append(request.path_qs)

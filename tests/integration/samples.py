@@ -105,4 +105,5 @@ def event(event_id: int = 9, camera_id: str = "front_door", **changes: Any) -> J
         "source": "rules",
         "verified": False,
         "assessed_at": MORNING,
+        "clips": [],
     } | changes

@@ -13,7 +13,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from PIL import Image
-from sqlalchemy import URL
+from sqlalchemy import URL, update
 
 from inference_server.api.context import ApiContext, ApiLimits
 from inference_server.core.announcement import Announcement, AnnouncementKind
@@ -41,14 +41,17 @@ from inference_server.storage import (
     announcements,
     arrivals,
     cameras,
+    clips,
     dead_letters,
     events,
     frames,
     ftp_accounts,
+    tables,
     tokens,
     trash,
 )
 from inference_server.storage.arrivals import Arrival, FileVersion
+from inference_server.storage.clips import NewClip
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
@@ -208,6 +211,21 @@ class Home:
             newest = replace(camera, camera=replace(camera.camera, last_frame_at=now), last_frame_id=frame_id)
             await cameras.update_latest(connection, newest)
         return frame_id
+
+    async def clip(self, content: bytes = b"a video", kind: str = "mp4", *frame_ids: int) -> int:
+        """Admit a video of the front door, of which these are frames a second apart, and return its clip id."""
+        content_hash, now = hashlib.sha256(content).hexdigest(), self.clock.now()
+        with self.media.scratch() as folder:
+            (folder / "clip").write_bytes(content)
+            path = self.media.store_file(folder / "clip", "front_door", content_hash, kind)
+        new = NewClip("front_door", content_hash, path, now, now, 5.0, 640, 480, len(content))
+        async with self.database.writing() as connection:
+            clip_id = await clips.add(connection, new)
+            assert clip_id is not None
+            for offset, frame_id in enumerate(frame_ids, 1):
+                of_clip = {"clip_id": clip_id, "clip_offset_seconds": float(offset)}
+                await connection.execute(update(tables.frames).where(tables.frames.c.id == frame_id).values(**of_clip))
+        return clip_id
 
     async def event(
         self,

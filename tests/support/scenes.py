@@ -38,10 +38,10 @@ def encode(picture: Image.Image, comment: bytes = b"") -> bytes:
     return numbered_jpeg(picture, next(_numbers), quality=92, comment=comment)
 
 
-def drop(folder: Path, content: bytes) -> Path:
-    """Write a picture into a camera's folder under another name and rename it, as careful cameras do."""
+def drop(folder: Path, content: bytes, suffix: str = ".jpg") -> Path:
+    """Write a file into a camera's folder under another name and rename it, as careful cameras do."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{next(_numbers):06}.jpg"
+    path = folder / f"{next(_numbers):06}{suffix}"
     partial = path.with_suffix(".part")
     partial.write_bytes(content)
     partial.rename(path)

@@ -40,6 +40,13 @@ class Fields:
             raise self._wrong(name, "int")
         return value
 
+    def number(self, name: str) -> float:
+        """Read a number."""
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(name, "number")
+        return float(value)
+
     def integer_or_none(self, name: str) -> int | None:
         """Read a whole number that may be null."""
         return None if self._get(name) is None else self.integer(name)
@@ -75,6 +82,10 @@ class Fields:
         """Read a list of objects."""
         items = self._typed(name, list)
         return tuple(parse(Fields(item, f"{self._path}.{name}[{index}]")) for index, item in enumerate(items))
+
+    def newer_objects[T](self, name: str, parse: Callable[[Fields], T]) -> tuple[T, ...]:
+        """Read a list of objects that older servers of the same schema do not send; none then."""
+        return self.objects(name, parse) if name in self._values else ()
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Read a list of strings."""

@@ -114,6 +114,19 @@ class Factor:
         return cls(name=fields.text("name"), points=fields.integer("points"), evidence=fields.text("evidence"))
 
 
+@dataclass(frozen=True, slots=True)
+class EventClip:
+    """A video that shows an event, and the second at which the event begins in it."""
+
+    clip_id: int
+    start_seconds: float
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Read the wire format."""
+        return cls(clip_id=fields.integer("clip_id"), start_seconds=fields.number("start_seconds"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happens or happened in front of a camera, with its assessment."""
@@ -130,6 +143,7 @@ class Event:
     factors: tuple[Factor, ...]
     source: Source | None
     verified: bool
+    clips: tuple[EventClip, ...]
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -147,6 +161,7 @@ class Event:
             factors=fields.objects("factors", Factor.parse),
             source=fields.choice("source", Source),
             verified=fields.flag("verified"),
+            clips=fields.newer_objects("clips", EventClip.parse),
         )
 
     @property

@@ -2,7 +2,8 @@
 """The server's REST interface, as far as the integration needs it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -26,6 +27,15 @@ from .session import HsiSession
 TIMEOUT: Final = ClientTimeout(total=10)
 LONG_TIMEOUT: Final = ClientTimeout(total=120)
 """For what grows with what has piled up on the server."""
+STREAM_TIMEOUT: Final = ClientTimeout(total=None, sock_connect=10, sock_read=30)
+CLIP_STATUSES: Final = frozenset(
+    {
+        HTTPStatus.OK,
+        HTTPStatus.PARTIAL_CONTENT,
+        HTTPStatus.NOT_MODIFIED,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    }
+)
 MIN_WIDTH: Final = 64
 MAX_WIDTH: Final = 3840
 
@@ -55,6 +65,23 @@ class HsiClient:
     async def get_event_snapshot(self, event_id: int) -> bytes:
         """Fetch the best frame of an event with boxes drawn."""
         return await self._request("GET", f"api/events/{event_id}/snapshot.jpg")
+
+    @asynccontextmanager
+    async def open_clip(self, clip_id: int, headers: Mapping[str, str]) -> AsyncIterator[ClientResponse]:
+        """Ask for a clip, or for the part of it that the headers name; its content is still to be read."""
+        try:
+            response = await self._http.get(
+                self.address.url / f"api/clips/{clip_id}/video",
+                headers={**headers, "Authorization": f"Bearer {self._token}"},
+                timeout=STREAM_TIMEOUT,
+                allow_redirects=False,
+            )
+        except (ClientError, OSError) as err:
+            raise CannotConnect(str(err) or type(err).__name__) from err
+        async with response:
+            if response.status not in CLIP_STATUSES:
+                raise await _problem(response)
+            yield response
 
     async def delete_camera(self, camera_id: str) -> None:
         """Make the server forget a camera until its next picture."""

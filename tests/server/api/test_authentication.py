@@ -33,7 +33,9 @@ def described(route: AnyRoute) -> str:
 
 
 async def asked(client: Client, route: AnyRoute, authorization: str | None, letter_id: int = 1) -> int:
-    path = route.path.format(camera_id="front_door", event_id=1, frame_id=1, letter_id=letter_id, name=BACKUP)
+    path = route.path.format(
+        camera_id="front_door", event_id=1, frame_id=1, clip_id=1, letter_id=letter_id, name=BACKUP
+    )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
     response = await client.request(route.method, path, headers=headers, data=body)
@@ -60,6 +62,7 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
     await a_home.ended_event()
     a_home.data.backups.mkdir()
     (a_home.data.backups / BACKUP).write_bytes(b"a backup")
+    await a_home.clip()
     client = await connect(scope=None)
     for scope, may in MAY.items():
         if route.method in {"DELETE", "POST"}:

@@ -257,7 +257,7 @@ async def test_unfinished_and_hidden_files_are_left_alone(watched: Watched) -> N
         ("a/.1.jpg", False),
         (".a/1.jpg", False),
         ("a/1.jpg.part", False),
-        ("a/1.mp4", False),
+        ("a/1.mp4", True),
         ("a/jpg", False),
         ("a/.jpg", False),
     ],

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from inference_server.core.camera import Mask
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.masks import Rgb, burn, covered, fill, media_name
+from inference_server.ingest.mask_area import covered
+from inference_server.ingest.masks import Rgb, burn, fill, media_name
 from inference_server.ingest.picture import Picture, RefusedError, examine
 from tests.support.pictures import TINY_ALLOWED, encoded, noise
 
