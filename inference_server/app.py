@@ -28,7 +28,7 @@ from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.clip_admission import ClipAdmission
 from inference_server.ingest.clip_decoder import ClipDecoder
 from inference_server.ingest.clip_reading import ClipReader
-from inference_server.ingest.folder import FolderWatch
+from inference_server.ingest.folder.watch import FolderWatch
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
@@ -56,7 +56,7 @@ from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.supervise import Supervisor
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.workers import Heartbeat, worker_name
-from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings
+from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings, WatchRoot
 from inference_server.storage import identity
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
@@ -219,7 +219,8 @@ class Server:
         if self.role is Role.ALL:
             judged = JudgedNews(self.database, self.announced, self.clock, self.judging)
             clips = self._clips()
-            parts += [("ingest", self._watch(clips).run), ("clips", clips.run), ("judged", judged.run)]
+            parts += [(watch.component, watch.run) for watch in self._watches(clips)]
+            parts += [("clips", clips.run), ("judged", judged.run)]
             if self.settings.ftp.enabled:
                 parts.append(("ftp", self._ftp().run))
             parts.append(("backup", self.backups.run))
@@ -250,16 +251,22 @@ class Server:
             clock=self.clock,
         )
 
-    def _watch(self, intake: Intake) -> FolderWatch:
-        settings = self.settings
+    def _watches(self, intake: Intake) -> list[FolderWatch]:
+        return [self._watch(root, intake, main=number == 0) for number, root in enumerate(self.settings.watch_roots)]
+
+    def _watch(self, root: WatchRoot, intake: Intake, *, main: bool) -> FolderWatch:
+        limits, cameras = self.settings.ingest, self.known_cameras
         return FolderWatch(
-            settings.watch_folder,
-            admission=Admission(settings.watch_folder, self.media, settings.ingest, self.clock, self.known_cameras),
+            root,
+            main=main,
+            admission=Admission(root.path, self.media, limits, self.clock, cameras, main=main),
             intake=intake,
             database=self.database,
             health=self.health,
             backpressure=self.backpressure,
-            rescan_seconds=settings.ingest.rescan_seconds,
+            cameras=cameras,
+            settings=limits,
+            clock=self.clock,
         )
 
     def _uploads(self) -> Uploads:

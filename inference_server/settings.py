@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal, override
@@ -33,6 +34,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from inference_server.core.assessment import LevelThresholds, RiskLevel
+from inference_server.core.camera import MAX_PATTERN_LENGTH, MAX_PATTERNS
 from inference_server.core.detection import Label
 
 ENVIRONMENT_PREFIX = "HSI_"
@@ -96,14 +98,48 @@ class ApiSettings(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
 
 
+class WatchMode(StrEnum):
+    """How new files are noticed."""
+
+    AUTO = "auto"
+    """By inotify where it works, else by polling."""
+    INOTIFY = "inotify"
+    POLLING = "polling"
+
+
+class ExistingFiles(StrEnum):
+    """What becomes of the files that lay in a root long before it was first watched."""
+
+    IGNORE = "ignore"
+    IMPORT = "import"
+
+
+PollSeconds = Annotated[float, Field(ge=0.1, le=30)]
+IgnorePattern = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_LENGTH)]
+
+
+class WatchRoot(Section):
+    """A folder that holds one folder per camera, and how it is watched."""
+
+    path: FilePath
+    mode: WatchMode = WatchMode.AUTO
+    poll_seconds: PollSeconds = 1.0
+
+
 class IngestSettings(Section):
-    """What counts as a picture. Sizes are bytes, pixels are width times height."""
+    """What counts as a picture, and how it is found. Sizes are bytes, pixels are width times height."""
 
     min_bytes: Annotated[int, Field(ge=1)] = 1024
     max_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 << 20
     min_side: Annotated[int, Field(ge=1)] = 32
     max_pixels: Annotated[int, Field(ge=1024, le=MOST_PIXELS)] = 50_000_000
     rescan_seconds: Annotated[float, Field(ge=1, le=86400)] = 300.0
+    watch_mode: WatchMode = WatchMode.AUTO
+    poll_seconds: PollSeconds = 1.0
+    more_roots: Annotated[tuple[WatchRoot, ...], Field(max_length=64)] = ()
+    existing_files: ExistingFiles = ExistingFiles.IGNORE
+    ignore: Annotated[tuple[IgnorePattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    """Patterns of files that are left alone, for all cameras."""
 
 
 class FtpSettings(Section):
@@ -428,6 +464,31 @@ class Settings(BaseSettings):
                 "or leave HSI_REDIS_URL out"
             )
         return value
+
+    @field_validator("ingest")
+    @classmethod
+    def _roots_apart(cls, value: IngestSettings, others: ValidationInfo) -> IngestSettings:
+        """Each file belongs to one root, and what the server keeps to none."""
+        data: Path | None = others.data.get("data_dir")
+        if data is None or "watch_root" not in others.data:
+            return value
+        taken = [(data / MEDIA_FOLDER).resolve(), (others.data["watch_root"] or data / "cameras").resolve()]
+        for root in value.more_roots:
+            path = root.path.resolve()
+            for other in taken:
+                if path.is_relative_to(other) or other.is_relative_to(path):
+                    raise ValueError(
+                        f"more_roots names {root.path}, which overlaps {other}: pictures in both would be judged "
+                        "twice; name folders that neither hold each other nor the server's own pictures"
+                    )
+            taken.append(path)
+        return value
+
+    @property
+    def watch_roots(self) -> tuple[WatchRoot, ...]:
+        """All roots, the main one first."""
+        main = WatchRoot(path=self.watch_folder, mode=self.ingest.watch_mode, poll_seconds=self.ingest.poll_seconds)
+        return (main, *self.ingest.more_roots)
 
     @property
     def database(self) -> Path | URL:

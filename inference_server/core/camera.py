@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Cameras, the names they go by, and what their owner set."""
 
-import fnmatch
 import hashlib
 import re
 import unicodedata
@@ -55,8 +54,7 @@ class CameraSettings:
     time_zone: str | None = None
     """Of the camera's own clock; None means the home's."""
     ignore_patterns: tuple[str, ...] = ()
-    """Files that are left alone, as shell patterns in any case of letters: one with a slash is of the path below the
-    camera's folder, one without of the name of a file or of a folder that it lies in."""
+    """Files that are left alone: `ingest/folder/ignoring.py` says what a pattern means."""
     masks: tuple[Mask, ...] = ()
 
     def __post_init__(self) -> None:
@@ -68,15 +66,6 @@ class CameraSettings:
         for pattern in self.ignore_patterns:
             if not 1 <= len(pattern) <= MAX_PATTERN_LENGTH or not pattern.isprintable():
                 raise ValueError(f"an ignore pattern has 1 to {MAX_PATTERN_LENGTH} characters that can be shown")
-
-    def ignores(self, path: str) -> bool:
-        """Return whether a file is left alone; the path is relative to the camera's folder."""
-        folded = path.casefold()
-        return any(
-            fnmatch.fnmatchcase(name, pattern)
-            for pattern in map(str.casefold, self.ignore_patterns)
-            for name in ([folded] if "/" in pattern else folded.split("/"))
-        )
 
 
 def checked_name(name: str) -> str:

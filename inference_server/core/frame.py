@@ -68,7 +68,7 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file that was refused. The path is relative to the watch root."""
+    """A file that was refused. The path is relative to the watch root, or the whole one in a further root."""
 
     path: str
     camera_id: str | None

@@ -5,7 +5,6 @@ A clip it only recognizes: those are admitted one at a time in `clip_admission.p
 """
 
 import errno
-import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.masks import burn, media_name
 from inference_server.ingest.picture import Picture, RefusedError, examine
 from inference_server.settings import IngestSettings
-from inference_server.storage.arrivals import FileVersion
+from inference_server.storage.arrivals import FileVersion, storable
 from inference_server.storage.clips import NewClip
 from inference_server.storage.media import MediaFolder
 
@@ -201,10 +200,18 @@ class Admission:
     """The gate of a watch root: decides about one file at a time, on a worker thread."""
 
     def __init__(
-        self, root: Path, media: MediaFolder, limits: IngestSettings, clock: Clock, cameras: KnownCameras
+        self,
+        root: Path,
+        media: MediaFolder,
+        limits: IngestSettings,
+        clock: Clock,
+        cameras: KnownCameras,
+        *,
+        main: bool = True,
     ) -> None:
-        """Take the watch root, which holds one folder per camera."""
+        """Take the watch root, which holds one folder per camera: files of the main one go by their path below it."""
         self._root = root.resolve()
+        self._named_from = self._root if main else None
         self._gate = Gate(media, limits, cameras)
         self._limits = limits
         self._clock = clock
@@ -214,7 +221,7 @@ class Admission:
 
         Raises OSError when the picture cannot be stored (disk full): the file is then to be tried again.
         """
-        file = FileVersion(relative_name(self._root, path), 0, 0)
+        file = FileVersion(arrival_name(self._named_from, path), 0, 0)
         try:
             status = path.lstat()
             file = FileVersion.of(file.path, status)
@@ -225,7 +232,7 @@ class Admission:
                 content=content,
                 camera_id=camera_id(folder),
                 folder=folder,
-                name=relative_name(self._root / folder, path),
+                name=arrival_name(self._root / folder, path),
                 arrived_at=arrived_at,
                 source=source,
                 file=file,
@@ -248,7 +255,7 @@ class Admission:
 
     def refuse(self, path: Path, error: Exception) -> RefusedFile:
         """Return the refusal of a file with which something unexpected went wrong; the next scan tries it again."""
-        file = FileVersion(relative_name(self._root, path), 0, 0)
+        file = FileVersion(arrival_name(self._named_from, path), 0, 0)
         return self._refuse(file, path, RefusedError(RefusalReason.UNREADABLE, f"{type(error).__name__}: {error}"))
 
     def _camera_folder(self, path: Path) -> str:
@@ -291,6 +298,6 @@ def unreadable(error: OSError) -> RefusedError:
     return RefusedError(RefusalReason.UNREADABLE, detail)
 
 
-def relative_name(root: Path, path: Path) -> str:
-    """Return a path below the root as text that any database and client can hold, whatever bytes its name has."""
-    return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+def arrival_name(root: Path | None, path: Path) -> str:
+    """Return the name by which a file goes in the database: its path below the root, or the whole one."""
+    return storable(str(path if root is None else path.relative_to(root)))

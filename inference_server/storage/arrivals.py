@@ -19,9 +19,14 @@ LOOKUP_CHUNK = 500
 """Paths asked for at once; SQLite bounds the variables of a statement."""
 
 
+def storable(path: str) -> str:
+    """Return a path as text that any database and client can hold, whatever bytes its names have."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """A file at one moment: a path below the watch root, its size in bytes and its modification time."""
+    """A file at one moment: its path (see `tables.arrivals`), its size in bytes and its modification time."""
 
     path: str
     size: int

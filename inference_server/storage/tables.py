@@ -148,8 +148,11 @@ watch_roots = Table(
     metadata,
     Column("path", Text, primary_key=True),
     Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
 )
-"""Roots that were seen before. What lay in one at its first sight is imported or left alone, as the owner chose."""
+"""Roots that were seen before. What lay in one at its first sight is imported or left alone, as the owner chose, until
+it is finished. An empty path stands for the main root of before this table.
+"""
 
 events = Table(
     "events",

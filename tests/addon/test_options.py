@@ -22,7 +22,10 @@ APP_DEFAULTS = {"watch_root": Path("/media/home_security_intelligence")}
 OTHER_VALUES = {
     "watch_root": "/share/cameras",
     "log_level": "debug",
+    "ingest.watch_mode": "polling",
+    "ingest.poll_seconds": 5,
     "ingest.rescan_seconds": 15,
+    "ingest.existing_files": "import",
     "ftp.enabled": True,
     "ftp.tls": "required",
     "ftp.passive_address": "192.168.1.10",

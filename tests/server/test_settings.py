@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy import URL
 
 from inference_server.core.detection import Label
-from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings
+from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings, WatchMode
 from inference_server.storage.data_folder import DataFolder
 
 
@@ -142,6 +142,14 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_FTP__MAX_CONNECTIONS_PER_ADDRESS", "65", "ftp"),
         ("HSI_FTP__MAX_BYTES_PER_SECOND", "100", "ftp.max_bytes_per_second"),
         ("HSI_FTP__IDLE_SECONDS", "1", "ftp.idle_seconds"),
+        ("HSI_INGEST__WATCH_MODE", "magic", "ingest.watch_mode"),
+        ("HSI_INGEST__POLL_SECONDS", "0.05", "ingest.poll_seconds"),
+        ("HSI_INGEST__POLL_SECONDS", "31", "ingest.poll_seconds"),
+        ("HSI_INGEST__EXISTING_FILES", "delete", "ingest.existing_files"),
+        ("HSI_INGEST__IGNORE", '[""]', "ingest.ignore.0"),
+        ("HSI_INGEST__MORE_ROOTS", '[{"mode": "polling"}]', "ingest.more_roots.0.path"),
+        ("HSI_INGEST__MORE_ROOTS", '[{"path": ""}]', "ingest.more_roots.0.path"),
+        ("HSI_INGEST__MORE_ROOTS", '[{"path": "/nas", "poll_seconds": 0}]', "ingest.more_roots.0.poll_seconds"),
         ("HSI_INGEST__MAX_PIXELS", "178956971", "ingest.max_pixels"),
         ("HSI_DATA_DIR", "~no-such-user/hsi", "data_dir"),
         ("HSI_API__PROT", "8000", "api.prot"),
@@ -310,6 +318,44 @@ def test_other_folders_near_the_data_are_watched(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HSI_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("HSI_WATCH_ROOT", str(tmp_path / watched))
     assert Settings().watch_folder == tmp_path / watched
+
+
+@pytest.mark.parametrize(
+    "roots",
+    [
+        ["cameras"],
+        ["cameras/front"],
+        ["."],
+        ["media"],
+        ["media/front"],
+        ["../nas", "../nas/front"],
+        ["../nas", "../nas"],
+        ["../nas", "../link"],
+        [".."],
+    ],
+)
+def test_roots_that_overlap_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roots: list[str]) -> None:
+    data = tmp_path / "data"
+    (tmp_path / "nas").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nas")
+    monkeypatch.setenv("HSI_DATA_DIR", str(data))
+    monkeypatch.setenv("HSI_INGEST__MORE_ROOTS", json.dumps([{"path": f"{data}/{root}"} for root in roots]))
+    assert _wrong() == ["ingest"]
+    with pytest.raises(ValidationError, match="name folders that neither hold each other"):
+        Settings()
+
+
+def test_roots_have_their_own_mode_and_the_main_one_comes_first(files: tuple[Path, Path], tmp_path: Path) -> None:
+    files[0].write_text(
+        f'watch_root = "{tmp_path}/a"\n[ingest]\nwatch_mode = "polling"\npoll_seconds = 5\n'
+        f'[[ingest.more_roots]]\npath = "{tmp_path}/b"\n[[ingest.more_roots]]\npath = "{tmp_path}/c"\nmode = "inotify"'
+    )
+    roots = [(root.path, root.mode, root.poll_seconds) for root in Settings().watch_roots]
+    assert roots == [
+        (tmp_path / "a", WatchMode.POLLING, 5),
+        (tmp_path / "b", WatchMode.AUTO, 1),
+        (tmp_path / "c", WatchMode.INOTIFY, 1),
+    ]
 
 
 def test_the_media_folder_is_the_one_that_the_storage_uses(tmp_path: Path) -> None:

@@ -6,14 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference_server.ingest.admission import AdmittedFile, Outcome
+from inference_server.storage import arrivals
+from inference_server.storage.arrivals import Arrival
+from inference_server.storage.database import Database
+from tests.support.home import START
 
 PATIENCE_SECONDS = 10
 
 
 @dataclass
 class RecordingIntake:
-    """Each call raises one of the `failures` while there are any, and each with a `troublesome` picture fails too."""
+    """Each call raises one of the `failures` while there are any, and each with a `troublesome` picture fails too.
 
+    With a database it also records there which files arrived.
+    """
+
+    database: Database | None = None
     failures: list[Exception] = field(default_factory=list)
     troublesome: set[str] = field(default_factory=set)
     taken: list[Outcome] = field(default_factory=list)
@@ -27,6 +35,10 @@ class RecordingIntake:
             raise self.failures.pop(0)
         if any(isinstance(item, AdmittedFile) and _path(item) in self.troublesome for item in outcomes):
             raise ValueError("troublesome")
+        if self.database is not None:
+            arrived = [Arrival(item.file, START, None) for item in outcomes if item.file]
+            async with self.database.writing() as connection:
+                await arrivals.record(connection, arrived)
         async with self._changed:
             self.taken += outcomes
             self._changed.notify_all()
@@ -46,6 +58,11 @@ class RecordingIntake:
         """Return when each of these files was taken."""
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
             await self._changed.wait_for(lambda: set(paths) <= set(self.paths))
+
+    async def until_count(self, count: int) -> None:
+        """Return when so many files were taken."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
+            await self._changed.wait_for(lambda: len(self.taken) >= count)
 
     async def until_content(self, path: str, content: bytes) -> None:
         """Return when the last admitted content of a file is this."""

@@ -12,7 +12,7 @@ from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 from pyftpdlib.handlers import FTPHandler
 
-from inference_server.ingest.folder import is_candidate
+from inference_server.ingest.folder.names import is_path_wanted
 from inference_server.ingest.ftp.house import House
 from inference_server.ingest.ftp.names import UNFINISHED, is_reserved, name_problem
 from inference_server.ingest.ftp.upload import Upload, Uploads
@@ -90,7 +90,7 @@ class CameraFolder(AbstractedFS):
         part = self._part(path)
         if part.is_file():
             part.unlink()
-        elif is_candidate(Path(self._relative(path))):
+        elif is_path_wanted(self._relative(path)):
             raise FilesystemError("Pictures that arrived are kept")
         else:
             Path(path).unlink()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from inference_server.core.camera import (
     MAX_CAMERA_ID_LENGTH,
     MAX_MASK_POINTS,
-    CameraSettings,
     Mask,
     camera_id,
     camera_name,
@@ -100,19 +99,3 @@ def test_every_folder_name_gives_a_name_that_can_be_shown_and_stored(name: bytes
 def test_a_mask_that_cannot_be_is_refused(points: list[tuple[float, float]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mask(tuple(points))
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "ignored"),
-    [
-        ("*_thumb.jpg", "2026/11/1_thumb.jpg", True),
-        ("*_THUMB.jpg", "1_Thumb.JPG", True),
-        ("thumbs", "2026/thumbs/1.jpg", True),
-        ("thumbs/*", "2026/thumbs/1.jpg", False),
-        ("*/thumbs/*", "2026/thumbs/1.jpg", True),
-        ("2026/*", "2026/11/23/1.jpg", True),
-        ("1.jpg", "11.jpg", False),
-    ],
-)
-def test_patterns_name_files_and_folders(pattern: str, path: str, ignored: bool) -> None:
-    assert CameraSettings(ignore_patterns=("never", pattern)).ignores(path) is ignored

@@ -45,6 +45,7 @@ def upgrade() -> None:
         "watch_roots",
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("first_seen_at", inference_server.storage.tables.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", inference_server.storage.tables.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_watch_roots")),
     )
     op.create_table(
@@ -77,6 +78,11 @@ def upgrade() -> None:
     with op.batch_alter_table("clips", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_clips_camera_id_captured_at"), ["camera_id", "captured_at"], unique=False)
 
+    op.execute(
+        "INSERT INTO watch_roots (path, first_seen_at, finished_at) SELECT '', earliest, latest FROM "
+        "(SELECT min(arrived_at) AS earliest, max(arrived_at) AS latest FROM arrivals) AS arrived "
+        "WHERE earliest IS NOT NULL"
+    )
     op.execute("INSERT INTO announcement_sequence (id, last) SELECT 1, coalesce(max(sequence), 0) FROM announcements")
     for table, columns in _new_columns().items():
         for column in columns:

@@ -2,116 +2,22 @@
 """The watched folder, on real files and real file system events."""
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, override
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest import folder
-from inference_server.ingest.admission import Admission, RefusedFile
-from inference_server.ingest.backpressure import Backpressure
-from inference_server.ingest.folder import FolderWatch, is_candidate
-from inference_server.ingest.known_cameras import KnownCameras
-from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
-from inference_server.storage.arrivals import Arrival, record
-from inference_server.storage.database import Database
-from inference_server.storage.media import MediaFolder
+from inference_server.ingest.admission import RefusedFile
+from inference_server.ingest.folder import area
+from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.storage.arrivals import Arrival, FileVersion, record
 from tests.support.home import START, MovableClock
-from tests.support.pictures import TINY_ALLOWED, jpeg
-from tests.support.recording_intake import RecordingIntake
-
-pytestmark = pytest.mark.filterwarnings("ignore:Callback with id .* already exists:RuntimeWarning")
-
-LONG = 3600.0
-MARKER = "marker/0.jpg"
-
-
-@dataclass
-class Watched:
-    """A watch root, what is outside of it, and what was taken from it."""
-
-    root: Path
-    outside: Path
-    media: MediaFolder
-    intake: RecordingIntake
-    health: HealthBoard
-    database: Database
-    rescan_seconds: float = LONG
-    backpressure: Backpressure = field(default_factory=Backpressure)
-
-    def write(self, name: str, content: bytes, *, old: bool = False) -> Path:
-        """Write a file below the root; an old one was written long ago."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        if old:
-            seconds = path.stat().st_mtime - 2 * LONG
-            os.utime(path, (seconds, seconds))
-        return path
-
-    def ingest(self) -> ComponentHealth:
-        """Return what health says about ingest."""
-        return next(component for component in self.health.components if component.name == "ingest")
-
-    def watch(self) -> FolderWatch:
-        """Return a watch on the root."""
-        return FolderWatch(
-            self.root,
-            admission=Admission(self.root, self.media, TINY_ALLOWED, MovableClock(), KnownCameras(ZoneInfo("UTC"))),
-            intake=self.intake,
-            database=self.database,
-            health=self.health,
-            backpressure=self.backpressure,
-            rescan_seconds=self.rescan_seconds,
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Watch during the block. Live events work from its start: a marker was found by the scan that follows them."""
-        self.write(MARKER, jpeg(999), old=True)
-        task = asyncio.create_task(self.watch().run())
-        try:
-            await self.intake.until_taken(MARKER)
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-
-@pytest.fixture
-async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
-    """Give a watch root with two cameras; files that nobody is seen to close count only after a long time."""
-    monkeypatch.setattr(folder, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(folder, "SETTLED_SECONDS", LONG)
-    database = Database(tmp_path / "hsi.db")
-    await database.open()
-    for name in ("outside", "cameras/front", "cameras/back"):
-        (tmp_path / name).mkdir(parents=True)
-    yield Watched(
-        root=tmp_path / "cameras",
-        outside=tmp_path / "outside",
-        media=MediaFolder(tmp_path / "media"),
-        intake=RecordingIntake(),
-        health=HealthBoard(MovableClock()),
-        database=database,
-    )
-    await database.close()
-
-
-@pytest.fixture
-def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Give a function that sets how long a file has to rest."""
-    return lambda seconds: monkeypatch.setattr(folder, "SETTLED_SECONDS", seconds)
+from tests.support.pictures import jpeg
+from tests.support.watched import LONG, MARKER, Watched, until_healthy
 
 
 async def test_a_file_counts_when_it_is_closed(watched: Watched) -> None:
@@ -189,7 +95,7 @@ async def test_files_that_came_before_the_start_count_oldest_first(watched: Watc
 
 async def test_files_that_were_recorded_before_do_not_count_again(watched: Watched) -> None:
     path = watched.write("front/1.jpg", jpeg(1), old=True)
-    version = folder._version(watched.root, path, path.lstat())
+    version = FileVersion.of("front/1.jpg", path.lstat())
     async with watched.database.writing() as connection:
         await record(connection, [Arrival(version, START, "front")])
     watched.write("front/2.jpg", jpeg(2), old=True)
@@ -248,24 +154,6 @@ async def test_unfinished_and_hidden_files_are_left_alone(watched: Watched) -> N
     assert set(watched.intake.paths) == {MARKER, "front/LAST.JPG"}
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted"),
-    [
-        ("a/1.jpg", True),
-        ("a/1.JPEG", True),
-        ("a/1.png", True),
-        ("a/.1.jpg", False),
-        (".a/1.jpg", False),
-        ("a/1.jpg.part", False),
-        ("a/1.mp4", True),
-        ("a/jpg", False),
-        ("a/.jpg", False),
-    ],
-)
-def test_a_finished_picture_is_known_by_its_name(name: str, wanted: bool) -> None:
-    assert is_candidate(Path(name)) is wanted
-
-
 async def test_a_file_that_nobody_expected_to_fail_is_refused_and_the_others_are_taken(watched: Watched) -> None:
     names = [f"front/{number}.jpg" for number in range(3)]
     async with watched.running():
@@ -281,7 +169,7 @@ async def test_a_file_that_nobody_expected_to_fail_is_refused_and_the_others_are
 
 
 async def test_a_backlog_is_not_queued_again_by_every_scan(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "GROUP", 1)
+    monkeypatch.setattr(area, "GROUP", 1)
     watched.rescan_seconds = 0.01
     names = [f"front/{number}.jpg" for number in range(30)]
     for number, name in enumerate(names):
@@ -296,6 +184,7 @@ async def test_a_folder_that_takes_the_root_s_place_is_watched(
     watched: Watched, settle: Callable[[float], None]
 ) -> None:
     watched.rescan_seconds = 0.05
+    settle(0.05)
     async with watched.running():
         watched.root.rename(watched.outside / "unmounted")
         watched.write("front/1.jpg", jpeg(1), old=True)
@@ -314,34 +203,16 @@ async def test_folders_that_are_not_looked_at_are_named(watched: Watched) -> Non
     assert f"{watched.root / 'linked'} is a link" in ingest.last_error
 
 
-async def test_without_events_pictures_wait_for_the_scan(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, settle: Callable[[float], None]
-) -> None:
-    def exhausted(_: object) -> None:
-        raise OSError(24, "inotify instance limit reached")
-
-    monkeypatch.setattr("watchdog.observers.api.BaseObserver.start", exhausted)
-    watched.rescan_seconds = 0.05
-    async with watched.running():
-        watched.write("front/1.jpg", jpeg(1), old=True)
-        await watched.intake.until_taken("front/1.jpg")
-        assert "fs.inotify.max_user_instances" in (watched.ingest().last_error or "")
-
-
 async def test_a_root_that_is_a_file_is_named_with_what_to_do(watched: Watched) -> None:
     watched.root = watched.outside / "file"
     watched.root.write_text("in the way")
-    task = asyncio.create_task(watched.watch().run())
-    async with asyncio.timeout(10):
-        while not watched.health.components:  # noqa: ASYNC110 - the board tells nobody
-            await asyncio.sleep(0)
-    assert watched.ingest().state is HealthState.DOWN
-    assert "HSI_WATCH_ROOT" in (watched.ingest().remedy or "")
-    watched.root.unlink()
-    watched.write("front/1.jpg", jpeg(1), old=True)
-    await watched.intake.until_taken("front/1.jpg")
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with watched.started():
+        await until_healthy(watched, "down")
+        assert "HSI_WATCH_ROOT" in (watched.ingest().remedy or "")
+        watched.root.unlink()
+        watched.write("front/1.jpg", jpeg(1), old=True)
+        await watched.intake.until_taken("front/1.jpg")
+        assert watched.ingest().state is HealthState.OK
 
 
 async def test_a_full_disk_makes_pictures_wait_and_loses_none(watched: Watched) -> None:
@@ -356,19 +227,6 @@ async def test_a_full_disk_makes_pictures_wait_and_loses_none(watched: Watched) 
         await watched.intake.until_taken(*names)
     assert watched.ingest().state is HealthState.OK
     assert sorted(watched.intake.paths) == sorted([MARKER, *names])
-
-
-async def test_while_nothing_is_let_in_pictures_wait_and_health_says_why(watched: Watched) -> None:
-    async with watched.running():
-        watched.backpressure.close("disk", "The disk is 96 % full.")
-        watched.write("front/1.jpg", jpeg(1))
-        async with asyncio.timeout(10):
-            while watched.ingest().last_error != "The disk is 96 % full.":  # noqa: ASYNC110 - health tells nobody
-                await asyncio.sleep(0.01)
-        assert watched.intake.paths == [MARKER]
-        watched.backpressure.open("disk")
-        await watched.intake.until_taken("front/1.jpg")
-    assert watched.ingest().state is HealthState.OK
 
 
 async def test_a_media_folder_that_cannot_be_written_makes_pictures_wait(watched: Watched) -> None:
@@ -399,11 +257,8 @@ async def test_after_a_crash_ingest_is_well_again_before_the_next_picture(watche
     board = _TellingBoard(MovableClock())
     board.report("ingest", HealthState.DOWN, last_error="crashed")
     watched.health = board
-    task = asyncio.create_task(watched.watch().run())
-    async with asyncio.timeout(10):
+    async with watched.started(), asyncio.timeout(10):
         await board.well.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
     assert watched.intake.taken == []
 
 
