@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from inference_server.cli import main
+from inference_server.storage.backup import encryption
 from inference_server.storage.data_folder import DataFolder
 from tests.support.backups import PASSPHRASE, content_of, filled
 
@@ -27,6 +28,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a filled data folder that the commands use, and keep the settings of the machine out."""
+    monkeypatch.setattr(encryption, "_COST", 1 << 4)
     for name in [name for name in os.environ if name.startswith("HSI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HSI_DATA_DIR", str(tmp_path / "data"))

@@ -42,7 +42,7 @@ from inference_server.storage.backup.manifest import (
 )
 from inference_server.storage.backup.progress import Progress, Stopped, counting, silent
 from inference_server.storage.backup.verify import verify
-from inference_server.storage.database import Database
+from inference_server.storage.database import Database, DatabaseDownError
 from inference_server.storage.media import sync_folder
 
 SPARE_BYTES = 16 << 20
@@ -68,7 +68,18 @@ class Wanted:
 
 
 async def create(database: Database, wanted: Wanted, *, now: datetime, progress: Progress = silent) -> Manifest:
-    """Make a backup, read it back and only then give it its name. Raises BackupError, OSError."""
+    """Make a backup, read it back and only then give it its name. Raises BackupError, DatabaseDownError."""
+    try:
+        return await _create(database, wanted, now, progress)
+    except DatabaseDownError:
+        raise
+    except OSError as error:
+        raise BackupError(
+            f"The backup cannot be written: {error}. Check the disks of {wanted.target.parent} and {wanted.staging}."
+        ) from error
+
+
+async def _create(database: Database, wanted: Wanted, now: datetime, progress: Progress) -> Manifest:
     if wanted.target.exists() and not wanted.overwrite:
         raise BackupError(f"{wanted.target} exists already. Choose another name, or overwrite it with --force.")
     if not wanted.target.parent.is_dir():
@@ -102,8 +113,8 @@ def _make(dump: Dump, wanted: Wanted, now: datetime, progress: Progress) -> Mani
         _Backup(dump, wanted, now, counting("saved", total, progress)).write(file)
         file.flush()
         os.fsync(file.fileno())
-        # what is read back is what the disk holds, not what memory remembers
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if hasattr(os, "posix_fadvise"):  # so that what the disk holds is read back, not what memory remembers
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         manifest = verify(part, wanted.passphrase, progress).manifest
         part.replace(wanted.target)
         sync_folder(wanted.target.parent)

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.clock import Clock
@@ -27,6 +28,7 @@ from inference_server.storage.backup.progress import Progress, silent
 from inference_server.storage.backup.settle import Settled, Surroundings, settle
 from inference_server.storage.backup.verify import Verified, reading, verify
 from inference_server.storage.data_folder import DataFolder
+from inference_server.storage.database import STORAGE_FAILURES
 
 _SPARE_BYTES = 64 << 20
 _DATABASE_BYTES_PER_BYTE = 3
@@ -65,15 +67,26 @@ async def check(wanted: Restoration, progress: Progress = silent) -> Verified:
 
 
 async def restore(wanted: Restoration, clock: Clock, progress: Progress = silent) -> Restored:
-    """Restore a backup. Raises BackupError, DataFolderError while a server runs, OSError; then all is as it was."""
+    """Restore a backup. Raises BackupError, DataFolderError while a server runs; then all is as it was."""
     folder = wanted.folder
     folder.prepare()
     with folder.lock():
         manifest = (await check(wanted, progress)).manifest
-        place, steps = place_of(wanted.database), count()
-        async with place.filling(clock.now(), lambda: progress("in place", next(steps), 2)) as connection:
-            settled = await _fill(connection, wanted, manifest, clock, progress)
-        progress("in place", 2, 2)
+        try:
+            return await _restore(wanted, manifest, clock, progress)
+        except STORAGE_FAILURES as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise BackupError(
+                f"The backup cannot be restored now: {cause}. Check the disks of {folder.root} and of the database; "
+                "what was there is as it was."
+            ) from error
+
+
+async def _restore(wanted: Restoration, manifest: Manifest, clock: Clock, progress: Progress) -> Restored:
+    place, steps = place_of(wanted.database), count()
+    async with place.filling(clock.now(), lambda: progress("in place", next(steps), 2)) as connection:
+        settled = await _fill(connection, wanted, manifest, clock, progress)
+    progress("in place", 2, 2)
     return Restored(manifest, settled, place.kept_aside)
 
 

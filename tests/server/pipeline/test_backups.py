@@ -16,6 +16,7 @@ from inference_server.observability.health import ComponentHealth, HealthState
 from inference_server.pipeline import backups as module
 from inference_server.pipeline.backups import Backups
 from inference_server.settings import BackupSettings
+from inference_server.storage.backup import encryption
 from inference_server.storage.backup.verify import verify
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.tables import clips, events, frames, messages
@@ -26,6 +27,7 @@ from tests.support.home import Home, home
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_COST", 1 << 4)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
 
 
@@ -71,6 +73,10 @@ def _health(made: Home) -> ComponentHealth:
     return next(item for item in made.health.components if item.name == "backup")
 
 
+def _state(made: Home) -> HealthState | None:
+    return next((item.state for item in made.health.components if item.name == "backup"), None)
+
+
 async def test_what_is_asked_for_is_made_and_verified(sqlite_home: Home) -> None:
     async with _running(_backups(sqlite_home)) as backups:
         asked = backups.ask(media=None)
@@ -85,7 +91,7 @@ async def test_what_is_asked_for_is_made_and_verified(sqlite_home: Home) -> None
     file = backups.path(made.name)
     assert file
     assert verify(file).manifest.rows == made.rows
-    await _until(lambda: _health(sqlite_home).state is HealthState.OK)
+    await _until(lambda: _state(sqlite_home) is HealthState.OK)
 
 
 async def test_a_backup_that_was_changed_since_is_not_called_verified(sqlite_home: Home) -> None:
@@ -132,7 +138,7 @@ def _newest_is_today(backups: Backups, made: Home) -> bool:
 
 async def test_without_the_setting_nothing_is_made_by_itself(sqlite_home: Home) -> None:
     async with _running(_backups(sqlite_home)) as backups:
-        await _until(lambda: any(item.name == "backup" for item in sqlite_home.health.components))
+        await _until(lambda: _state(sqlite_home) is HealthState.OK)
         assert backups.running is None
         assert backups.list_all() == ()
     assert _health(sqlite_home).details == {"daily": False, "backups": 0, "newest": None}
@@ -143,7 +149,7 @@ async def test_a_failure_is_told_and_tried_again_after_an_hour(
 ) -> None:
     monkeypatch.setattr(module, "KEEP_FREE", 1.0)
     async with _running(_backups(sqlite_home, daily=True)) as backups:
-        await _until(lambda: any(item.state is HealthState.DEGRADED for item in sqlite_home.health.components))
+        await _until(lambda: _state(sqlite_home) is HealthState.DEGRADED)
         failed = _health(sqlite_home)
         assert "100% of the disk stay free" in str(failed.last_error)
         assert failed.still_works
@@ -154,7 +160,7 @@ async def test_a_failure_is_told_and_tried_again_after_an_hour(
         sqlite_home.clock.move(minutes=59)
         assert not backups._is_due()
         sqlite_home.clock.move(minutes=2)
-        await _until(lambda: _health(sqlite_home).state is HealthState.OK)
+        await _until(lambda: _state(sqlite_home) is HealthState.OK)
         assert len(backups.list_all()) == 1
 
 
@@ -199,7 +205,7 @@ async def test_what_an_interrupted_backup_left_is_removed_but_not_what_is_being_
     assert other.stdout
     await other.stdout.readline()
     async with _running(_backups(sqlite_home)):
-        await _until(lambda: any(item.name == "backup" for item in sqlite_home.health.components))
+        await _until(lambda: _state(sqlite_home) is HealthState.OK)
     assert [path.name for path in folder.iterdir()] == [".manual-20260101T000000Z.tar.part"]
     await other.communicate(b"\n")
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from inference_server.storage import announcements, tokens
 from inference_server.storage.backup import counters, exchange
@@ -135,7 +136,7 @@ async def test_a_failed_restore_leaves_everything_as_it_was(
 
     before = content_of(data.root)
     monkeypatch.setattr(exchange, "_fold", fails)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(BackupError, match=r"No space left.*Check the disks of .* what was there is as it was"):
         await put_back(backup, data, replace=True)
     after = content_of(data.root)
     assert after == {**before, ".lock": b""}
@@ -144,9 +145,7 @@ async def test_a_failed_restore_leaves_everything_as_it_was(
 @pytest.mark.parametrize(
     ("step", "share"),
     [
-        ("checked", 0),
         ("restored", 0),
-        ("restored", 0.5),
         ("restored", 0.98),
         ("in place", 0),
         ("in place", 0.5),
@@ -320,3 +319,27 @@ async def test_a_media_file_that_is_a_link_is_not_followed(data: DataFolder, tmp
     assert manifest.media
     assert manifest.media.missing == 1
     assert b"root:" not in (tmp_path / "backup.tar").read_bytes()
+
+
+async def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_stays(
+    data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BackupError, match=r"cannot be written: .*No space left.*Check the disks of"):
+        await save(data, tmp_path / "backup.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+async def test_a_database_that_cannot_be_filled_is_told(
+    data: DataFolder, backup: Path, fresh: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr("inference_server.storage.backup.restore.load_table", full)
+    with pytest.raises(BackupError, match=r"cannot be restored now: database or disk is full"):
+        await put_back(backup, fresh)
+    assert [path.name for path in fresh.root.iterdir()] == [".lock"]

@@ -34,7 +34,7 @@ async def _database(folder: Path, rows: Rows) -> DataFolder:
 
 
 @given(all_tables())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 async def test_random_rows_of_every_table_come_back_exactly(rows: Rows) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = await _database(Path(folder, "data"), rows)
