@@ -222,4 +222,4 @@ async def _delete_empty_clips(connection: AsyncConnection, ids: Iterable[int]) -
     if gone:
         await connection.execute(update(arrivals).where(arrivals.c.clip_id.in_(gone)).values(clip_id=None))
         await connection.execute(delete(clips).where(clips.c.id.in_(gone)))
-    return tuple(row.media_path for row in rows)
+    return tuple(row.media_path for row in rows if row.media_path)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.event import Event
 from inference_server.storage import announcements, cameras, retention
-from inference_server.storage.events import get, joined, of_row
+from inference_server.storage.events import get, joined, of_row, with_clips
 from inference_server.storage.rows import Page, decode_moment, encode_moment
 from inference_server.storage.tables import cameras as camera_table
 from inference_server.storage.tables import events
@@ -64,7 +64,8 @@ async def find(connection: AsyncConnection, *, limit: int, cursor: str | None) -
         same = and_(events.c.deleted_at == at, events.c.id < last_id)
         query = query.where(or_(events.c.deleted_at < at, same))
     rows = (await connection.execute(query.limit(limit + 1))).all()
-    items = tuple(TrashedEvent(of_row(row), row.deleted_at) for row in rows[:limit])
+    found = await with_clips(connection, map(of_row, rows[:limit]))
+    items = tuple(TrashedEvent(event, row.deleted_at) for event, row in zip(found, rows, strict=False))
     more = len(rows) > limit
     return Page(items, encode_moment(items[-1].deleted_at, items[-1].event.id) if more else None)
 

@@ -28,6 +28,7 @@ async def _camera(client: Client) -> dict[str, object]:
 async def test_a_deleted_event_leaves_everything_but_the_trash_and_comes_back(a_home: Home, connect: Connect) -> None:
     await a_home.camera()
     first, second = await a_home.ended_event(), await a_home.ended_event()
+    await a_home.clip(b"a video", "mp4", second.best_frame_id)
     client = await connect()
     before = await (await client.get(f"/api/events/{second.id}")).json()
     deleted_at = a_home.clock.move(hours=1)
@@ -42,6 +43,7 @@ async def test_a_deleted_event_leaves_everything_but_the_trash_and_comes_back(a_
     assert await _told(a_home) == [(AnnouncementKind.EVENT_REMOVED, second.id, first.id)]
     (item,) = await all_items(client, "/api/trash", 10)
     assert item["event"] == before
+    assert len(before["clips"]) == 1
     assert item["deleted_at"] == deleted_at.isoformat().replace("+00:00", "Z")
     assert item["purged_after"] == "2026-11-30T09:00:00Z"
     # its pictures stay, for a look into the trash

@@ -418,6 +418,19 @@ async def test_a_clip_loses_its_file_after_its_days_and_goes_with_its_last_frame
         assert list(made.media.root.rglob("*.mp4")) == []
 
 
+async def test_a_clip_that_was_not_kept_at_all_goes_without_a_file(
+    a_home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip_id = await a_home.clip(b"a video", "mp4", await a_home.frame())
+    async with a_home.database.writing() as connection:
+        await connection.execute(update(clips).values(pruned_at=START, media_path=""))
+    a_home.later(days=1, seconds=1)
+    assert (await _clean(a_home)).frames.count == 1
+    async with a_home.database.reading() as connection:
+        assert (await connection.execute(select(clips.c.id).where(clips.c.id == clip_id))).all() == []
+    assert "cannot be deleted" not in caplog.text
+
+
 async def test_orphans_are_deleted_when_they_are_a_day_old(a_home: Home) -> None:
     await a_home.frame()
     orphan = a_home.media.root / a_home.media.write("front_door", "abc", "jpg", b"of a crash")
