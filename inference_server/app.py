@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -38,7 +39,7 @@ from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
 from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.batch import BatchRules
-from inference_server.pipeline.broker import Broker, BrokerDownError
+from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.disk_watch import DiskWatch
@@ -65,6 +66,8 @@ from inference_server.storage.token_file import ensure_token
 
 _LOGGER = logging.getLogger(__name__)
 
+STOP_SECONDS = 8.0
+"""Whoever stops containers kills them after ten seconds."""
 DATABASE_RETRY_SECONDS = 2.0
 SHARED_RECHECK_SECONDS = 0.25
 """How often announcements of other processes are looked for, who cannot wake anybody here."""
@@ -122,18 +125,33 @@ class Server:
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises DataFolderError, DatabaseUnusableError or OSError at the start."""
+        """Serve until `stop` is set; a database that does not answer yet is waited for.
+
+        Raises DataFolderError, DatabaseUnusableError or OSError at the start.
+        """
+        while not stop.is_set():
+            try:
+                await self._serve(stop)
+            except DatabaseDownError as error:
+                _LOGGER.warning("%s does not answer yet (%s); trying again", self.database.name, error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), DATABASE_RETRY_SECONDS)
+            else:
+                return
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set. Raises DatabaseDownError only while starting."""
         steps = Steps(_LOGGER)
         async with AsyncExitStack() as stack:
             self.folder.prepare()
             if self.role is Role.ALL:
                 stack.enter_context(self.folder.lock())
-            if not await self._open_database(stop):
-                return
             stack.push_async_callback(self.database.close)
-            steps.done("database")
+            await self.database.open()
             async with self.database.writing() as connection:
                 server_id = await identity.server_id(connection, self.clock)
+            token = await self._token()
+            steps.done("database")
             self.broker = self._broker(server_id)
             stack.push_async_callback(self.broker.close)
             stack.push_async_callback(self._let_go)
@@ -145,8 +163,7 @@ class Server:
             stack.push_async_callback(api.stop)
             steps.done("interface")
             await stack.enter_async_context(self._working())
-            if self.role is Role.ALL:
-                token = await ensure_token(self.database, self.folder.token, self.clock)
+            if token is not None:
                 await stack.enter_async_context(self._advertised(server_id, token, api.port))
             steps.done("parts")
             _LOGGER.info(
@@ -156,24 +173,17 @@ class Server:
             _LOGGER.info("Stopping; whatever waits is kept")
             self._stopping = True
 
-    async def _open_database(self, stop: asyncio.Event) -> bool:
-        """Wait until the database answers, which may start later than this process. Return False if told to stop."""
-        while not stop.is_set():
-            try:
-                await self.database.open()
-            except DatabaseDownError as error:
-                _LOGGER.warning("%s does not answer yet (%s); trying again", self.database.name, error)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), DATABASE_RETRY_SECONDS)
-            else:
-                return True
-        return False
+    async def _token(self) -> str | None:
+        """Return the integration's token, which the server that does everything looks after."""
+        if self.role is not Role.ALL:
+            return None
+        return await ensure_token(self.database, self.folder.token, self.clock)
 
     async def _recover(self) -> None:
         try:
             recovered = await self.broker.recover()
-        except BrokerDownError as error:
-            _LOGGER.warning("The broker does not answer yet: %s", error)
+        except STORAGE_FAILURES as error:
+            _LOGGER.warning("What a stopped server was working on comes back when its lease is over: %s", error)
             return
         if recovered:
             _LOGGER.info("Took back %d messages that a stopped server was working on", recovered)
@@ -409,11 +419,28 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())
+
+    def ask_to_stop() -> None:
+        if not stop.is_set():
+            stop.set()
+            _end_in_time()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop)
     server = Server(settings, role=role)
     await server.run(stop)
     if server.threads.stuck:
-        _LOGGER.error("%d calls of the detector hang; the process ends without them", server.threads.stuck)
-        logging.shutdown()
-        os._exit(0)
+        _end("%d calls of the detector hang", server.threads.stuck)
+
+
+def _end_in_time() -> None:
+    """End the process the hard way when stopping takes too long: something hangs, and nothing is lost by that."""
+    timer = threading.Timer(STOP_SECONDS, _end, ("After %.0f s something hangs", STOP_SECONDS))
+    timer.daemon = True
+    timer.start()
+
+
+def _end(reason: str, *values: object) -> None:
+    _LOGGER.error(f"{reason}; the process ends without it", *values)  # noqa: G004 - the template of a constant
+    logging.shutdown()
+    os._exit(0)

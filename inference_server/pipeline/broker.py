@@ -57,6 +57,10 @@ class Broker(Protocol):
         """Note that messages turned out to be done, or another worker's."""
         ...
 
+    def abandon(self, messages: Sequence[Message]) -> None:
+        """Note that nobody works on these messages any more: they come back when their lease is over."""
+        ...
+
     async def retry(self, message: Message, error: str, delay: timedelta) -> None:
         """Give a message back, to be delivered again after a delay."""
         ...

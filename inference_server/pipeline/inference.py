@@ -2,9 +2,12 @@
 """Inference on worker threads, which may hang: nobody waits for such a thread for ever."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
+STOP_SECONDS = 3.0
+"""How long a call may still take when the server stops; its pictures are judged after the next start."""
 MOST_STUCK = 8
 """Threads that hang are left behind; with so many the service is not called any more until the next start."""
 
@@ -20,8 +23,13 @@ class InferenceThreads:
         """Take how many."""
         self._threads = threads
         self._executor = self._made()
-        self.stuck = 0
-        """Threads that were left behind. A process with such threads has to be ended the hard way."""
+        self._calls: set[Future[Any]] = set()
+        self._left: set[Future[Any]] = set()
+
+    @property
+    def stuck(self) -> int:
+        """Threads that were left behind and still hang. A process with such threads has to be ended the hard way."""
+        return sum(not call.done() for call in self._left)
 
     async def run_all[Given, Made](
         self, work: Callable[[Given], Made], given: Sequence[Given], seconds: float
@@ -30,18 +38,31 @@ class InferenceThreads:
         if self.stuck >= MOST_STUCK:
             raise HungError("too many calls hang; restart the server")
         loop = asyncio.get_running_loop()
-        futures = [loop.run_in_executor(self._executor, work, item) for item in given]
+        calls = [self._executor.submit(work, item) for item in given]
+        self._calls.update(calls)
+        for call in calls:
+            call.add_done_callback(self._calls.discard)
+        futures = [asyncio.wrap_future(call, loop=loop) for call in calls]
         _, hanging = await asyncio.wait(futures, timeout=seconds)
         if hanging:
-            self.stuck += len(hanging)
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = self._made()
+            self._leave(calls)
             raise HungError(f"no answer within {seconds:.0f} s")
+        if any(future.cancelled() for future in futures):
+            raise HungError("another call hangs on the same threads")
         return [future.result() for future in futures]
 
     def stop(self) -> None:
-        """Take no more work; what hangs is left behind."""
-        self._executor.shutdown(wait=self.stuck == 0, cancel_futures=True)
+        """Take no more work; what does not end soon is left behind."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        _, hanging = wait(self._calls, STOP_SECONDS)
+        self._leave(hanging)
+
+    def _leave(self, calls: Iterable[Future[Any]]) -> None:
+        hanging = {call for call in calls if not call.done()}
+        self._calls -= hanging
+        self._left = {call for call in self._left if not call.done()} | hanging
 
     def _made(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="inference")

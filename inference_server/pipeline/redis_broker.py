@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import override
 
@@ -32,14 +31,6 @@ WINDOW = 256
 _LOGGER = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A message that this worker has, by the name that its stream knows it by."""
-
-    stage: StageName
-    entry_id: str
-
-
 class RedisBroker(SqlBroker):
     """Implements Broker with streams that deliver what the table of messages holds."""
 
@@ -57,7 +48,8 @@ class RedisBroker(SqlBroker):
         super().__init__(database, clock, worker=worker, lease=lease)
         self._streams = streams
         self._health = health
-        self._held: dict[int, _Held] = {}
+        self._entries: dict[int, str] = {}
+        """By what name its stream knows each message that is held."""
         self._taken: dict[StageName, deque[Message]] = defaultdict(deque)
         self._to_send = Signal()
         self._check_at = 0.0
@@ -71,21 +63,23 @@ class RedisBroker(SqlBroker):
     @override
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
         """Take messages of the stage's stream."""
-        claimed = [self._taken[stage].popleft() for _ in range(min(limit, len(self._taken[stage])))]
-        if len(claimed) < limit:
-            claimed += self._hold(stage, await self._streams.read(stage, limit - len(claimed)))
-        return claimed
+        taken = self._taken[stage]
+        if len(taken) < limit:
+            taken += self._hold(await self._streams.read(stage, limit - len(taken)))
+        return [taken.popleft() for _ in range(min(limit, len(taken)))]
 
     @override
     async def wait(self, stage: StageName) -> None:
         """Return when a message was taken from the stream, or after a second."""
         if not self._taken[stage]:
-            self._taken[stage] += self._hold(stage, await self._streams.read(stage, 1, block=True))
+            self._taken[stage] += self._hold(await self._streams.read(stage, 1, block=True))
 
     @override
-    async def forget(self, taken: Sequence[Message]) -> None:
-        """Take messages out of their streams that are done."""
-        await self._settle(taken)
+    def abandon(self, left: Sequence[Message]) -> None:
+        """Note that nobody works on these messages any more: they come back when their lease is over."""
+        super().abandon(left)
+        for message in left:
+            self._entries.pop(message.id, None)
 
     @override
     async def recover(self) -> int:
@@ -101,6 +95,7 @@ class RedisBroker(SqlBroker):
                 await self._streams.settle(stage, [entry.id for entry in entries])
                 recovered += len(entries)
         self._held.clear()
+        self._entries.clear()
         return recovered
 
     @override
@@ -155,8 +150,8 @@ class RedisBroker(SqlBroker):
 
     async def _keep(self) -> None:
         by_stage: dict[StageName, list[str]] = defaultdict(list)
-        for held in self._held.values():
-            by_stage[held.stage].append(held.entry_id)
+        for message_id, entry_id in self._entries.items():
+            by_stage[self._held[message_id].work.stage].append(entry_id)
         for stage in StageName:
             if ids := by_stage[stage]:
                 await self._streams.keep(stage, ids)
@@ -170,19 +165,21 @@ class RedisBroker(SqlBroker):
             waiting = await messages.existing(connection, [entry.message.id for entry in entries])
         if done := [entry.id for entry in entries if entry.message.id not in waiting]:
             await self._streams.settle(stage, done)
-        self._taken[stage] += self._hold(stage, [entry for entry in entries if entry.message.id in waiting])
+        self._taken[stage] += self._hold([entry for entry in entries if entry.message.id in waiting])
 
-    def _hold(self, stage: StageName, entries: Sequence[Entry]) -> list[Message]:
+    def _hold(self, entries: Sequence[Entry]) -> list[Message]:
         for entry in entries:
-            self._held[entry.message.id] = _Held(stage, entry.id)
+            self._held[entry.message.id] = entry.message
+            self._entries[entry.message.id] = entry.id
         return [entry.message for entry in entries]
 
     @override
     async def _settle(self, done: Sequence[Message]) -> None:
         by_stage: dict[StageName, list[str]] = defaultdict(list)
         for message in done:
-            if held := self._held.pop(message.id, None):
-                by_stage[held.stage].append(held.entry_id)
+            if entry_id := self._entries.get(message.id):
+                by_stage[message.work.stage].append(entry_id)
+        self.abandon(done)
         for stage, ids in by_stage.items():
             try:
                 await self._streams.settle(stage, ids)
@@ -201,6 +198,7 @@ class RedisBroker(SqlBroker):
             HealthState.DOWN,
             last_error=str(error),
             still_works="Pictures are admitted and kept; they are judged as soon as Redis and the database answer.",
-            remedy="Check that Redis runs and can be reached at HSI_REDIS_URL. Nothing has to be restored in it.",
+            remedy="Check that Redis runs, and that HSI_REDIS_URL holds its address and password. Nothing has to be "
+            "restored in it.",
             kind="redis",
         )

@@ -34,7 +34,7 @@ class SqlTransaction:
     def __init__(self, connection: AsyncConnection, clock: Clock, owner: str | None) -> None:
         """Take whose messages may be completed; None trusts that a message which is there is the worker's."""
         self.connection = connection
-        self.published: set[StageName] = set()
+        self.published: list[Work] = []
         self.completed: list[Message] = []
         self._clock = clock
         self._owner = owner
@@ -42,7 +42,7 @@ class SqlTransaction:
     async def publish(self, work: Sequence[Work]) -> None:
         """Add messages; work that waits already gets the new time instead of a second message."""
         await messages.add(self.connection, work, self._clock.now())
-        self.published.update(item.stage for item in work)
+        self.published += work
 
     async def complete(self, done: Sequence[Message]) -> None:
         """End messages whose work is done. Raises MessageTakenError if another worker has taken one over."""
@@ -60,6 +60,8 @@ class SqlBroker:
         self._clock = clock
         self._lease = lease
         self._arrived = {stage: Signal() for stage in StageName}
+        self._held: dict[int, Message] = {}
+        """What this process works on: only that is kept from others."""
 
     @property
     def _owner(self) -> str | None:
@@ -72,15 +74,17 @@ class SqlBroker:
         async with self._database.writing() as connection:
             transaction = SqlTransaction(connection, self._clock, self._owner)
             yield transaction
-        await self._settle(transaction.completed)
-        self._wake(transaction.published)
+        await self._settle([*transaction.completed, *self._given_back(transaction.published)])
+        self._wake(work.stage for work in transaction.published)
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
         """Take available messages, the most urgent first, the cameras in rotation. They come back after the lease."""
         async with self._database.writing() as connection:
-            return await messages.claim(
+            claimed = await messages.claim(
                 connection, stage, limit=limit, worker=self.worker, now=self._clock.now(), lease=self._lease
             )
+        self._held.update((message.id, message) for message in claimed)
+        return claimed
 
     async def wait(self, stage: StageName) -> None:
         """Return when a message of the stage may be available."""
@@ -129,6 +133,12 @@ class SqlBroker:
 
     async def forget(self, taken: Sequence[Message]) -> None:
         """Note that messages turned out to be done, or another worker's; their rows say so already."""
+        await self._settle(taken)
+
+    def abandon(self, left: Sequence[Message]) -> None:
+        """Note that nobody works on these messages any more: they come back when their lease is over."""
+        for message in left:
+            self._held.pop(message.id, None)
 
     async def recover(self) -> int:
         """Take back what this worker has claimed: at its start, after a crash, and at its end. Return how many."""
@@ -145,12 +155,13 @@ class SqlBroker:
                 _LOGGER.warning("Leases could not be prolonged, so that others may do this work again: %s", error)
 
     async def renew(self) -> None:
-        """Prolong the leases of what this worker has claimed."""
-        async with self._database.reading() as connection:
-            holds = await messages.holds(connection, self.worker)
-        if holds:
+        """Prolong the leases of what this process works on.
+
+        A claim whose commit was not heard of is not among that, however the rows are marked: it comes back.
+        """
+        if self._held:
             async with self._database.writing() as connection:
-                await messages.renew(connection, self.worker, self._clock.now() + self._lease)
+                await messages.renew(connection, list(self._held), self.worker, self._clock.now() + self._lease)
 
     async def close(self) -> None:
         """Give its own connections up: it has none besides the database's."""
@@ -166,8 +177,14 @@ class SqlBroker:
             dead = await dead_letters.count(connection)
         return QueueStatus(sum(depths.values()), dead, live=depths.get(Priority.LIVE, 0))
 
-    async def _settle(self, _done: Sequence[Message]) -> None:
+    def _given_back(self, published: Sequence[Work]) -> list[Message]:
+        """Return what is held here and was published again, which ended the claim."""
+        again = {(work.stage, work.subject_id) for work in published}
+        return [held for held in self._held.values() if (held.work.stage, held.work.subject_id) in again]
+
+    async def _settle(self, done: Sequence[Message]) -> None:
         """Note that messages are no longer claimed; the rows say so already."""
+        self.abandon(done)
 
     def _wake(self, stages: Iterable[StageName]) -> None:
         for stage in set(stages):

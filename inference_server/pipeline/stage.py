@@ -5,7 +5,6 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -15,7 +14,7 @@ from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker, BrokerDownError
 from inference_server.pipeline.retry import MAX_ATTEMPTS, MAX_DELIVERIES, SUSPECT_ATTEMPTS, PermanentError, retry_delay
-from inference_server.storage.database import STORAGE_FAILURES, DatabaseDownError
+from inference_server.storage.database import STORAGE_FAILURES, remedy_of
 from inference_server.storage.messages import MessageTakenError
 
 _LOGGER = logging.getLogger(__name__)
@@ -76,14 +75,15 @@ async def run_stage(stage: Stage, broker: Broker, health: HealthBoard) -> None:
                 remedy=_remedy(error),
             )
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
+        except Exception:
+            broker.abandon(held)
+            raise
 
 
 def _remedy(error: Exception) -> str:
     if isinstance(error, BrokerDownError):
         return "Check that Redis runs and can be reached."
-    if isinstance(error, DatabaseDownError):
-        return "Check that PostgreSQL runs and can be reached."
-    return "Free disk space and check that the data folder is writable."
+    return remedy_of(error)
 
 
 async def _claim(stage: Stage, broker: Broker) -> list[Message]:
@@ -92,7 +92,11 @@ async def _claim(stage: Stage, broker: Broker) -> list[Message]:
     suspects = [message for message in claimed if message.attempts >= SUSPECT_ATTEMPTS]
     if not suspects or len(claimed) == 1:
         return claimed
-    await broker.release([message for message in claimed if message is not suspects[0]])
+    try:
+        await broker.release([message for message in claimed if message is not suspects[0]])
+    except STORAGE_FAILURES:
+        broker.abandon(claimed)
+        raise
     return suspects[:1]
 
 
@@ -128,11 +132,13 @@ async def _give_back(broker: Broker, held: list[Message], error: ServiceDownErro
 
     The one with which the service was tried goes behind the others: it may be what the service fails at.
     """
-    with suppress(*STORAGE_FAILURES):
+    try:
         if error.tried and len(held) == 1:
             await broker.retry(replace(held[0], attempts=held[0].attempts - 1), str(error), TRIED_DELAY)
         else:
             await broker.release(held)
+    except STORAGE_FAILURES:
+        broker.abandon(held)
     held.clear()
 
 

@@ -11,9 +11,12 @@ from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import Broker
 from inference_server.storage import arrivals, dead_letters
-from inference_server.storage.database import STORAGE_FAILURES, Database
+from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError, remedy_of
 
 INTERVAL_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
+"""A database that takes longer hangs, or the network to it does."""
+NEARLY_FULL_PERCENT = 85.0
 QUEUE = "queue"
 OPEN_AGAIN = 0.8
 BUSY_FROM = 32
@@ -55,16 +58,22 @@ class StatusWatch:
         """Look again and again until cancelled."""
         while True:
             try:
-                await self._check_database()
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._check_database()
+            except TimeoutError:
+                self._report_down(DatabaseDownError(f"the database gives no answer within {ANSWER_SECONDS:.0f} s"))
             except STORAGE_FAILURES as error:
-                self._health.report(
-                    "database",
-                    HealthState.DOWN,
-                    last_error=str(error),
-                    still_works="Pictures stay in the camera folders and are judged later.",
-                    remedy="Check that the data folder is there, is writable and has free space.",
-                )
+                self._report_down(error)
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    def _report_down(self, error: Exception) -> None:
+        self._health.report(
+            "database",
+            HealthState.DOWN,
+            last_error=str(error),
+            still_works="Pictures stay in the camera folders and are judged later.",
+            remedy=remedy_of(error),
+        )
 
     async def _check_database(self) -> None:
         queue = await self._broker.status()

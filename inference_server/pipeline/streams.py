@@ -14,7 +14,7 @@ from inference_server.pipeline.broker import BrokerDownError
 
 try:
     import redis.asyncio
-    from redis.exceptions import RedisError, ResponseError
+    from redis.exceptions import AuthenticationError, RedisError, ResponseError
 except ModuleNotFoundError as error:
     MISSING: ModuleNotFoundError | None = error
 else:
@@ -69,15 +69,19 @@ class Streams:
         await self._client.aclose()
 
     async def are_intact(self) -> bool:
-        """Return whether the streams were filled since Redis started; after a restart or a flush they were not."""
+        """Return whether the streams were filled since Redis started and are all there still."""
         async with _translated():
-            return bool(await self._client.get(self._name("filled_by")) == await self._run_id())
+            if await self._client.get(self._name("filled_by")) != await self._run_id():
+                return False
+            return all([await self._has_group(stage) for stage in StageName])
 
     async def rebuild(self) -> bool:
         """Empty every stream. Return False if another worker is just doing so; else `rebuilt` has to follow."""
         async with _translated():
-            if not await self._client.set(self._name("rebuilding"), self._worker, nx=True, ex=REBUILD_SECONDS):
-                return False
+            lock = self._name("rebuilding")
+            taken = await self._client.set(lock, self._worker, nx=True, ex=REBUILD_SECONDS)
+            if not taken and await self._client.get(lock) != self._worker:
+                return False  # a lock of this worker's own is one that it left when it died
             for stage in StageName:
                 await self._client.delete(self._stream(stage))
                 await self._client.xgroup_create(self._stream(stage), GROUP, id="0", mkstream=True)
@@ -148,6 +152,13 @@ class Streams:
             entries.append(_entry(item, deliveries=pending[0]["times_delivered"] if pending else 1))
         return entries
 
+    async def _has_group(self, stage: StageName) -> bool:
+        try:
+            groups = await self._client.xinfo_groups(self._stream(stage))
+        except ResponseError:  # there is no such stream
+            return False
+        return any(group["name"] == GROUP for group in groups)
+
     async def _run_id(self) -> str:
         return str((await self._client.info("server"))["run_id"])
 
@@ -168,6 +179,8 @@ def _entry(item: Any, *, deliveries: int) -> Entry:
 async def _translated() -> AsyncIterator[None]:
     try:
         yield
+    except AuthenticationError as error:
+        raise BrokerDownError(f"Redis does not let this server in: {error}") from error
     except ResponseError as error:
         raise BrokerDownError(f"the streams in Redis are not ready: {error}") from error
     except (RedisError, OSError) as error:

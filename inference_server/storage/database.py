@@ -2,6 +2,7 @@
 """The database, SQLite or PostgreSQL: opening, migrating, and transactions to read and to write."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -39,6 +40,13 @@ STORAGE_FAILURES = (OSError, OperationalError, InterfaceError, InternalError)
 
 Other errors of the database (a broken reference, a value that does not fit) stay however long one waits.
 """
+
+
+def remedy_of(failure: Exception) -> str:
+    """Return what an owner can do about a storage failure."""
+    if isinstance(failure, DatabaseDownError):
+        return "Check that PostgreSQL runs and can be reached at HSI_DATABASE_URL; it goes on by itself."
+    return "Free disk space, and check that the data folder is there and writable; it goes on by itself."
 
 
 class DatabaseUnusableError(Exception):
@@ -140,6 +148,8 @@ def _translated() -> Iterator[None]:
         if error.connection_invalidated or state.startswith(_TRY_AGAIN):
             raise DatabaseDownError(f"the database does not answer: {error.orig}") from error
         raise
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
+        raise DatabaseDownError(f"the database cannot be reached: {str(error) or type(error).__name__}") from error
     except Exception as error:
         # while it connects, the driver raises its own errors, which nobody has wrapped
         if (type(error).__module__ or "").startswith("asyncpg.") and _passes(error):
@@ -189,6 +199,12 @@ def _sqlite(url: URL, connections: int, begin: str) -> AsyncEngine:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    # A statement that is cancelled is done all the same, on the connection's own thread, and a connection that is
+    # closed while somebody still knows one of its cursors keeps the database locked until that is forgotten.
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def _roll_back(connection: DBAPIConnection, _record: ConnectionPoolEntry, _error: BaseException | None) -> None:
+        connection.rollback()
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:

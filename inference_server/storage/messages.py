@@ -11,8 +11,13 @@ from inference_server.core.message import Message, StageName, Work
 from inference_server.storage.rows import AnyRow, insert, storable
 from inference_server.storage.tables import messages
 
-HORIZON = timedelta(hours=2)
-"""No timer is set further ahead; what waits for a later time was set by a clock that has been put back since."""
+HORIZON = timedelta(minutes=3)
+"""No work waits longer; what is to wait for a later time was set by a clock that has been put back since.
+
+So was what was enqueued later than now.
+"""
+TIMER_HORIZON = timedelta(hours=2)
+"""The same for the timers of events."""
 MAX_ERROR_LENGTH = 2000
 _HANDED_BACK = {"leased_until": None, "leased_by": None, "sent_at": None}
 
@@ -43,7 +48,8 @@ async def add(connection: AsyncConnection, work: Sequence[Work], now: datetime, 
         for item, turn in await _with_turns(connection, work)
     ]
     query = insert(connection, messages)
-    new = {"available_at": query.excluded.available_at, "attempts": 0, **_HANDED_BACK}
+    taken_over = {name: query.excluded[name] for name in ("available_at", "enqueued_at")}
+    new = {**taken_over, "attempts": 0, **_HANDED_BACK}
     await connection.execute(query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=new), rows)
 
 
@@ -88,7 +94,7 @@ async def claim(
     """Take available messages, the most urgent first and the cameras in rotation; they are `worker`'s for a lease."""
     available = (
         select(messages.c.id)
-        .where(messages.c.stage == stage.value, _is_due(now), _is_free(now, lease))
+        .where(messages.c.stage == stage.value, _is_due(stage, now), _is_free(now, lease))
         .order_by(messages.c.priority, messages.c.turn, messages.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -103,8 +109,9 @@ async def claim(
     return [message_of(row) for row in sorted(rows, key=_rank)]
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(messages.c.available_at <= now, messages.c.available_at > now + HORIZON)
+def _is_due(stage: StageName, now: datetime) -> ColumnElement[bool]:
+    at, horizon = messages.c.available_at, TIMER_HORIZON if stage is StageName.CLOSE else HORIZON
+    return or_(at <= now, at > now + horizon, messages.c.enqueued_at > now)
 
 
 def _is_free(now: datetime, lease: timedelta) -> ColumnElement[bool]:
@@ -126,14 +133,9 @@ async def complete(connection: AsyncConnection, ids: Sequence[int], worker: str 
         raise MessageTakenError("another worker has taken this work over")
 
 
-async def holds(connection: AsyncConnection, worker: str) -> bool:
-    """Return whether a worker has claimed anything."""
-    return bool((await connection.execute(select(exists().where(messages.c.leased_by == worker)))).scalar())
-
-
-async def renew(connection: AsyncConnection, worker: str, until: datetime) -> None:
-    """Prolong every lease of a worker."""
-    await connection.execute(update(messages).where(messages.c.leased_by == worker).values(leased_until=until))
+async def renew(connection: AsyncConnection, ids: Sequence[int], worker: str, until: datetime) -> None:
+    """Prolong the leases of those messages that are still the worker's."""
+    await connection.execute(_of_worker(ids, worker).values(leased_until=until))
 
 
 async def release(connection: AsyncConnection, items: Sequence[Message], worker: str | None) -> None:
@@ -197,7 +199,7 @@ async def unsent(connection: AsyncConnection, stage: StageName, now: datetime, l
     """Return available messages that no stream holds yet, the most urgent first, locked until the transaction ends."""
     query = (
         select(messages)
-        .where(messages.c.stage == stage.value, messages.c.sent_at.is_(None), _is_due(now))
+        .where(messages.c.stage == stage.value, messages.c.sent_at.is_(None), _is_due(stage, now))
         .order_by(messages.c.priority, messages.c.turn, messages.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -211,8 +213,11 @@ async def mark_sent(connection: AsyncConnection, ids: Iterable[int], at: datetim
 
 
 async def mark_all_unsent(connection: AsyncConnection, stage: StageName) -> int:
-    """Note that the stream of a stage holds nothing. Return how many messages are to be sent again."""
-    query = update(messages).where(messages.c.stage == stage.value, messages.c.sent_at.is_not(None))
+    """Note that the stream of a stage holds nothing. Return how many messages are to be sent.
+
+    Those without a note are written too, so as to wait for whoever is just sending them: perhaps to the old stream.
+    """
+    query = update(messages).where(messages.c.stage == stage.value)
     return (await connection.execute(query.values(sent_at=None))).rowcount
 
 

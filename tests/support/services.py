@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import URL
 
@@ -63,6 +64,25 @@ class Service:
             self._process.send_signal(number)
             self._process.wait()
         self._process = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the process and its children stand still: connections stay open, and nothing is answered."""
+        assert self._process is not None
+        process = psutil.Process(self._process.pid)
+        stopped = [process, *process.children(recursive=True)]
+        for one in stopped:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in stopped:
+                one.resume()
 
     def _command(self) -> list[str]:
         raise NotImplementedError
@@ -167,12 +187,13 @@ def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
 
 
 @contextmanager
-def running_redis() -> Iterator[Redis]:
+def running_redis(*, durable: bool = False) -> Iterator[Redis]:
     """Give a running Redis server; skip the test where there is none."""
     if _program("redis-server", "valkey-server") is None or _program("redis-cli", "valkey-cli") is None:
         pytest.skip("Neither Redis nor Valkey is installed (Debian: redis-server)")
     with tempfile.TemporaryDirectory(prefix="hsi-redis-", ignore_cleanup_errors=True) as folder:
         server = Redis(Path(folder))
+        server.durable = durable
         server.start()
         try:
             yield server
