@@ -7,6 +7,8 @@ from datetime import datetime
 from sqlalchemy import Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from inference_server.storage.backup.errors import untrusted
+from inference_server.storage.rows import LARGEST_ID
 from inference_server.storage.tables import metadata
 
 LEAST_LEAP = 1_000_000
@@ -17,6 +19,13 @@ PER_SECOND = 1_000
 def leap(made_at: datetime, now: datetime) -> int:
     """Return by how much every counter goes forward when a backup of this time is restored."""
     return LEAST_LEAP + PER_SECOND * max(0, int((now - made_at).total_seconds()))
+
+
+def forward(last: int, by: int) -> int:
+    """Return a number that lies so far ahead. Raises BackupError where there are none left."""
+    if last > LARGEST_ID - by:
+        raise untrusted(f"it has given out the number {last}, which leaves none")
+    return last + by
 
 
 async def read(connection: AsyncConnection, tables: Mapping[str, Table]) -> dict[str, int]:
@@ -36,13 +45,16 @@ async def read(connection: AsyncConnection, tables: Mapping[str, Table]) -> dict
 
 
 async def advance(connection: AsyncConnection, known: Mapping[str, int], by: int) -> None:
-    """Put every counter of the current schema forward: by so much from the highest key, or the last one given out."""
+    """Put every counter of the current schema forward: by so much from the highest key, or the last one given out.
+
+    Raises BackupError for a key that no honest database has.
+    """
     for table in metadata.sorted_tables:
         key = table.autoincrement_column
         if key is None:
             continue
         highest = (await connection.execute(select(func.max(key)))).scalar() or 0
-        await _set(connection, table, max(highest, known.get(table.name, 0)) + by)
+        await _set(connection, table, forward(max(highest, known.get(table.name, 0)), by))
 
 
 async def _set(connection: AsyncConnection, table: Table, last: int) -> None:

@@ -10,7 +10,12 @@ from inference_server.storage.backup.archive import MEDIA, TABLE_SUFFIX, TABLES,
 from inference_server.storage.rows import LARGEST_ID
 
 LARGEST_MANIFEST = 4 << 20
-LEFT_OUT = ("the settings", "the file with the token of the first start", "the weights of the models")
+LEFT_OUT = (
+    "the settings",
+    "the file with the token of the first start",
+    "the FTP server's own certificate",
+    "the weights of the models",
+)
 MOST_TABLES = 1000
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Table, delete, insert, literal, select, tuple_, update
+from sqlalchemy import Table, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import StageName
@@ -68,9 +68,9 @@ async def _end_processes(connection: AsyncConnection) -> None:
 async def _forget_announcements(connection: AsyncConnection, by: int) -> None:
     """Leave a gap that no client's last number lies behind, so that each is told the state instead of a false story."""
     await connection.execute(delete(announcements))
-    forward = update(announcement_sequence).values(last=announcement_sequence.c.last + by)
-    if (await connection.execute(forward)).rowcount == 0:
-        await connection.execute(insert(announcement_sequence).values(id=1, last=by))
+    last = (await connection.execute(select(func.max(announcement_sequence.c.last)))).scalar() or 0
+    await connection.execute(delete(announcement_sequence))
+    await connection.execute(insert(announcement_sequence).values(id=1, last=counters.forward(last, by)))
 
 
 async def _mark_missing(connection: AsyncConnection, table: Table, around: Surroundings) -> int:

@@ -140,6 +140,8 @@ def _replaced(table: str, content: bytes) -> Callable[[dict[str, bytes]], dict[s
         (_changed_rows("frames", lambda row: row.update({"id, 1); --": 1})), "the columns of its table"),
         (_changed_rows("frames", lambda _: {"id": 1}), "the columns of its table"),
         (_changed_rows("frames", lambda _: [1]), "the columns of its table"),
+        (_changed_rows("announcement_sequence", lambda row: row.update(last=2**63 - 1)), "which leaves none"),
+        (_changed_rows("tokens", lambda row: row.update(id=2**63 - 1)), "which leaves none"),
         (_changed_rows("events", lambda row: row.update(tracks="{")), "rows of its table events are wrong"),
         (_replaced("frames", b"no gzip"), "cannot be decompressed"),
         (_replaced("frames", gzip.compress(b"{}\n")[:-4]), "cannot be decompressed|columns"),

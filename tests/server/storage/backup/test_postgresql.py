@@ -16,7 +16,7 @@ from inference_server.storage.database import Database
 from inference_server.storage.tables import cameras, frames
 from tests.support.backups import content_of, database_of, members, put_back, save
 from tests.support.home import START, MovableClock
-from tests.support.rows import Rows, all_tables, insert
+from tests.support.rows import FEW, Rows, all_tables, insert
 from tests.support.services import PostgreSql
 
 NOT_AS_BEFORE = {"announcements", "announcement_sequence", "workers"}
@@ -58,7 +58,7 @@ async def test_sqlite_goes_into_postgresql_and_back(
 
 
 @given(rows=all_tables())
-@settings(max_examples=4, deadline=None)
+@settings(FEW, max_examples=4)
 async def test_random_rows_survive_postgresql(
     tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSql, rows: Rows
 ) -> None:

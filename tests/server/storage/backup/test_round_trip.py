@@ -16,7 +16,7 @@ from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.tables import metadata
 from tests.support.backups import content_of, database_of, put_back, save
-from tests.support.rows import Rows, all_tables, insert, stored
+from tests.support.rows import FEW, Rows, all_tables, insert, stored
 
 CHANGED = {"announcements", "announcement_sequence", "workers", "messages", "chores", "frames", "clips", "dead_letters"}
 """Tables in which a restore changes what belonged to a process, a client or a missing file."""
@@ -34,7 +34,7 @@ async def _database(folder: Path, rows: Rows) -> DataFolder:
 
 
 @given(all_tables())
-@settings(max_examples=6, deadline=None)
+@settings(FEW, max_examples=6)
 async def test_random_rows_of_every_table_come_back_exactly(rows: Rows) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = await _database(Path(folder, "data"), rows)
@@ -54,7 +54,7 @@ async def test_random_rows_of_every_table_come_back_exactly(rows: Rows) -> None:
 
 
 @given(all_tables(most=1))
-@settings(max_examples=1, deadline=None)
+@settings(FEW, max_examples=1)
 async def test_no_table_is_left_out_of_a_restore(rows: Rows) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = await _database(Path(folder, "data"), rows)
