@@ -2,9 +2,8 @@
 """Accounts: what is kept and where, and what a cleanup would delete."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from inference_server.core.assessment import LevelThresholds
@@ -15,6 +14,7 @@ from inference_server.pipeline.limits import Limits, cleanup_moments
 from inference_server.settings import RetentionSettings
 from inference_server.storage import accounting, disk, orphans, retention
 from inference_server.storage.database import Database
+from inference_server.storage.disk import Place
 from inference_server.storage.media import MediaFolder
 
 REMEMBERED = timedelta(minutes=1)
@@ -34,9 +34,9 @@ class Accounts:
         settings: RetentionSettings,
         thresholds: LevelThresholds,
         zone: ZoneInfo,
-        places: Mapping[str, Path],
+        places: Sequence[Place],
     ) -> None:
-        """Take the parts; `places` are what lies on disks, by name."""
+        """Take the parts; `places` are what lies on disks."""
         self._database = database
         self._media = media
         self._cleaner = cleaner

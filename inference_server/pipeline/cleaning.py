@@ -11,6 +11,8 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 from inference_server.core.cleanup import Amount
 from inference_server.core.clock import Clock
@@ -104,10 +106,13 @@ class Cleaner:
                 return
             yield Amount(len(deleted.clips), await self._delete_files(deleted))
 
-    async def originals(self, before: datetime) -> Step:
-        """Delete the files in the cameras' folders whose content was admitted before and is kept as media."""
+    async def originals(self, before: datetime, *, disk: Path | None = None) -> Step:
+        """Delete the files in the cameras' folders whose content was admitted before and is kept as media.
+
+        With a disk, given by a path on it, only those that lie there.
+        """
         async for items in self._admitted(before):
-            yield await asyncio.to_thread(self._amount, items, self._folders.delete)
+            yield await asyncio.to_thread(self._amount, items, partial(self._folders.delete, disk=disk))
 
     async def originals_amount(self, before: datetime) -> Amount:
         """Return what `originals` would delete."""

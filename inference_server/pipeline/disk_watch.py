@@ -3,9 +3,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from inference_server.core.cleanup import Amount, CleanupBusyError, DiskUse
 from inference_server.core.clock import Clock
@@ -15,6 +14,7 @@ from inference_server.pipeline.housekeeping import Housekeeping
 from inference_server.settings import DiskSettings
 from inference_server.storage import disk
 from inference_server.storage.database import STORAGE_FAILURES
+from inference_server.storage.disk import Place
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ OURS = frozenset({"database", "media"})
 
 
 class DiskWatch:
-    """Looks at the disks of some places, given by what lies there: `database`, `media` and `cameras`."""
+    """Looks at the disks of some places."""
 
     def __init__(
         self,
-        places: Mapping[str, Path],
+        places: Sequence[Place],
         *,
         housekeeping: Housekeeping,
         backpressure: Backpressure,
@@ -72,7 +72,7 @@ class DiskWatch:
         looking = self._looking = self._looking or asyncio.create_task(asyncio.to_thread(disk.look, self._places))
         await asyncio.wait({looking}, timeout=ANSWER_SECONDS)
         if not looking.done():
-            return [], [f"A disk of {', '.join(map(str, self._places.values()))} does not answer."]
+            return [], [f"A disk of {', '.join(str(path) for _, path in self._places)} does not answer."]
         self._looking = None
         return looking.result()
 
@@ -104,7 +104,7 @@ class DiskWatch:
         deleted = Amount()
         try:
             min_age = timedelta(hours=self._settings.min_age_hours)
-            deleted = await self._housekeeping.relieve(use.holds, pressed, min_age)
+            deleted = await self._housekeeping.relieve(use, pressed, min_age)
         except CleanupBusyError:
             return
         except STORAGE_FAILURES as error:

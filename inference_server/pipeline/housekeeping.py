@@ -7,13 +7,14 @@ Of all processes on one database one cleans at a time.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from inference_server.core.assessment import LevelThresholds
-from inference_server.core.cleanup import Amount, CleanupBusyError, CleanupReport
+from inference_server.core.cleanup import Amount, CleanupBusyError, CleanupReport, DiskUse
 from inference_server.core.clock import Clock
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.cleaning import Cleaner, Step
@@ -181,16 +182,14 @@ class Housekeeping:
         async with self._turn() as turn:
             return await _all(self._cleaner.tidy(strays), turn)
 
-    async def relieve(
-        self, holds: Collection[str], pressed: Callable[[Amount], Awaitable[bool]], min_age: timedelta
-    ) -> Amount:
+    async def relieve(self, use: DiskUse, pressed: Callable[[Amount], Awaitable[bool]], min_age: timedelta) -> Amount:
         """Delete what is oldest from a disk, before its time, while it is pressed after so much was deleted.
 
         Raises CleanupBusyError.
         """
         total = Amount()
         async with self._turn() as turn:
-            for step in self._reliefs(holds, min_age):
+            for step in self._reliefs(use, min_age):
                 async with aclosing(step):
                     async for amount in step:
                         total += amount
@@ -199,16 +198,16 @@ class Housekeeping:
                             return total
         return total
 
-    def _reliefs(self, holds: Collection[str], min_age: timedelta) -> list[Step]:
+    def _reliefs(self, use: DiskUse, min_age: timedelta) -> list[Step]:
         """Return what a disk can be relieved by, in this order: what nobody misses, and the lowest level first."""
         now = self._clock.now()
         limits = Limits(self._settings, self._thresholds, now, youngest=now - min_age)
         cleaner, steps = self._cleaner, list[Step]()
-        if "media" in holds and limits.trash is not None:
+        if "media" in use.holds and limits.trash is not None:
             steps.append(cleaner.events(limits.trash))
-        if "cameras" in holds and limits.originals:
-            steps.append(cleaner.originals(limits.originals))
-        if "media" in holds:
+        if "cameras" in use.holds and limits.originals:
+            steps.append(cleaner.originals(limits.originals, disk=Path(use.path)))
+        if "media" in use.holds:
             steps += [cleaner.frames(limits.frames)] if limits.frames else []
             steps += [cleaner.clips(limits.clips)] if limits.clips else []
             steps += [cleaner.events(wanted) for _, wanted in limits.events()]

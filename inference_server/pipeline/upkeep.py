@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Upkeep: everything that counts and cleans what is stored, put together for the server and for the command line."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
@@ -12,6 +11,7 @@ from inference_server.pipeline.cleaning import Cleaner
 from inference_server.pipeline.housekeeping import Housekeeping
 from inference_server.settings import Settings
 from inference_server.storage.database import Database
+from inference_server.storage.disk import Place
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.originals import CameraFolders
 
@@ -31,10 +31,11 @@ class Upkeep:
         judged: Callable[[], bool],
     ) -> None:
         """Take the settings and the parts of others; `judged` says whether cameras are judged now."""
-        places = {"media": media.root, "cameras": settings.watch_folder}
-        self.places: Mapping[str, Path] = places | ({"database": database.file.parent} if database.file else {})
+        roots = [root.path for root in settings.watch_roots]
+        database_file = [("database", database.file.parent)] if database.file else []
+        self.places: Sequence[Place] = [("media", media.root), *database_file, *(("cameras", root) for root in roots)]
         kept, thresholds, zone = settings.retention, settings.risk.thresholds, settings.zone
-        folders = CameraFolders([settings.watch_folder])
+        folders = CameraFolders(roots)
         self.cleaner = Cleaner(database, media, folders, announced, clock, judged=judged)
         self.housekeeping = Housekeeping(
             database, self.cleaner, health, clock, settings=kept, thresholds=thresholds, zone=zone

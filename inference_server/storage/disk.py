@@ -2,16 +2,19 @@
 """How full the disks are."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 from inference_server.core.cleanup import DiskUse
 
+type Place = tuple[str, Path]
+"""What lies there (`database`, `media` or `cameras`), and where that is."""
 
-def look(places: Mapping[str, Path]) -> tuple[list[DiskUse], list[str]]:
-    """Return how full the disks of some places are, given by what lies there, and what could not be looked at."""
+
+def look(places: Iterable[Place]) -> tuple[list[DiskUse], list[str]]:
+    """Return how full the disks of some places are, and what could not be looked at."""
     uses: list[DiskUse] = []
     problems: list[str] = []
     for path, holds in _disks(places):
@@ -22,17 +25,17 @@ def look(places: Mapping[str, Path]) -> tuple[list[DiskUse], list[str]]:
     return uses, problems
 
 
-def _disks(places: Mapping[str, Path]) -> list[tuple[Path, tuple[str, ...]]]:
+def _disks(places: Iterable[Place]) -> list[tuple[Path, tuple[str, ...]]]:
     """Return one path on each disk, and what lies on it. A place that cannot be looked at is a disk of its own."""
     found: dict[object, tuple[Path, list[str]]] = {}
-    for name, place in places.items():
+    for name, place in places:
         present = _nearest(place)
         try:
             disk: object = present.stat().st_dev
         except OSError:
             disk = present
         found.setdefault(disk, (present, []))[1].append(name)
-    return [(path, tuple(names)) for path, names in found.values()]
+    return [(path, tuple(dict.fromkeys(names))) for path, names in found.values()]
 
 
 def use(path: Path, holds: tuple[str, ...]) -> DiskUse:

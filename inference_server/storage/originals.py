@@ -84,9 +84,14 @@ class CameraFolders:
         with self._folder_of(file.path) as (folder, names):
             return file.size if any(_is_unchanged(folder, name, file) for name in names) else None
 
-    def delete(self, file: FileVersion) -> int | None:
-        """Delete a file that is as it was when it arrived and return its bytes; None when it is not. Raises OSError."""
+    def delete(self, file: FileVersion, *, disk: Path | None = None) -> int | None:
+        """Delete a file that is as it was when it arrived and return its bytes; None when it is not.
+
+        With a disk, given by a path on it, files elsewhere stay. Raises OSError.
+        """
         with self._folder_of(file.path) as (folder, names):
+            if names and disk is not None and os.fstat(folder).st_dev != disk.stat().st_dev:
+                return None
             for name in names:
                 if _is_unchanged(folder, name, file):
                     os.unlink(name, dir_fd=folder)

@@ -61,7 +61,7 @@ class House:
     def fill(self, percent: float) -> None:
         """Let other things take so much that the disk is this full."""
         taken = self._ballast.stat().st_size if self._ballast.exists() else 0
-        (use,), _ = disk.look({"media": self._disk})
+        (use,), _ = disk.look([("media", self._disk)])
         wanted = taken + int(SIZE * (percent - use.used_percent) / 100)
         with self._ballast.open("r+b" if taken else "wb") as file:
             file.truncate(min(taken, max(0, wanted)))
@@ -185,7 +185,7 @@ def test_inodes_of_a_real_disk_run_out(tmp_path: Path) -> None:
     folder = next(mounted)
     for number in range(96):
         (folder / str(number)).touch()
-    (use,), problems = disk.look({"media": folder})
+    (use,), problems = disk.look([("media", folder)])
     assert problems == []
     assert use.used_percent < 5
     assert use.inodes_used_percent is not None

@@ -35,6 +35,7 @@ class Gauge:
         self.picture = 1.0
         """Percent that a picture takes."""
         self.holds: tuple[str, ...] = ("media", "cameras", "database")
+        self.path = str(made.settings.data_dir)
         self.problems: list[str] = []
         self.looked = asyncio.Event()
 
@@ -44,7 +45,7 @@ class Gauge:
         percent = self.others + files * self.picture
         self.looked.set()
         free = int(TOTAL * (100 - percent) / 100)
-        use = DiskUse("/disk", self.holds, TOTAL, free, percent, self.inodes)
+        use = DiskUse(self.path, self.holds, TOTAL, free, percent, self.inodes)
         return ([] if self.problems else [use]), self.problems
 
 
@@ -118,17 +119,17 @@ async def test_states_from_empty_to_full_and_back(
     gauge.others = 96
     await watch.look()
     assert backpressure.reason == (
-        "The disk of /disk is 96 % full. Free space on the disk of /disk, or keep less (HSI_RETENTION__...). "
-        "Pictures are let in again below 93 %."
+        f"The disk of {gauge.path} is 96 % full. Free space on the disk of {gauge.path}, "
+        "or keep less (HSI_RETENTION__...). Pictures are let in again below 93 %."
     )
-    assert _disk(a_home).last_error == "The disk of /disk is 96 % full."
+    assert _disk(a_home).last_error == f"The disk of {gauge.path} is 96 % full."
 
 
 async def test_inodes_count_as_well(a_home: Home, gauge: Gauge, watch: DiskWatch, backpressure: Backpressure) -> None:
     gauge.others, gauge.inodes = 10, 95.5
     await watch.look()
     assert backpressure.reason is not None
-    assert _disk(a_home).last_error == "The disk of /disk has 96 % of its inodes in use."
+    assert _disk(a_home).last_error == f"The disk of {gauge.path} has 96 % of its inodes in use."
     assert "Free files" in (_disk(a_home).remedy or "")
 
 
@@ -244,7 +245,7 @@ async def test_a_file_system_that_counts_late_is_not_emptied(
 ) -> None:
     stored = await _stored(a_home)
     size = sum(file.stat().st_size for file in stored["trash"][:2])
-    full = DiskUse("/disk", gauge.holds, size * 50, size * 5, 90.0, None)
+    full = DiskUse(gauge.path, gauge.holds, size * 50, size * 5, 90.0, None)
     monkeypatch.setattr(disk, "look", lambda _places: ([full], []))  # it never seems to get emptier
     await _round(watch)
     assert _left(stored)["trash"].count(False) in {1, 2}
@@ -262,6 +263,16 @@ async def test_a_disk_of_the_cameras_alone_refuses_nothing_and_loses_only_origin
     assert all(all(files) for files in left.values())
     assert backpressure.reason is None
     assert _disk(a_home).state is HealthState.DEGRADED
+
+
+async def test_originals_on_another_disk_stay(a_home: Home, gauge: Gauge, watch: DiskWatch) -> None:
+    shm = Path("/dev/shm")  # noqa: S108 - only looked at
+    if not shm.is_dir() or shm.stat().st_dev == a_home.settings.data_dir.stat().st_dev:
+        pytest.skip("this machine has no second file system at /dev/shm")
+    stored = await _stored(a_home)
+    gauge.others, gauge.holds, gauge.path = 97, ("cameras",), str(shm)
+    await _round(watch)
+    assert _left(stored)["originals"] == KEPT
 
 
 async def test_a_disk_of_the_media_alone_keeps_the_originals(a_home: Home, gauge: Gauge, watch: DiskWatch) -> None:
@@ -306,13 +317,13 @@ def test_the_disks_of_places_are_told_apart_and_measured(tmp_path: Path) -> None
         pytest.skip("this machine has no second file system at /dev/shm")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    places = {"database": tmp_path, "media": tmp_path / "not" / "yet", "cameras": shm}
+    places = [("database", tmp_path), ("media", tmp_path / "not" / "yet"), ("cameras", shm), ("cameras", shm)]
     uses, problems = disk.look(places)
     assert (problems, [use.holds for use in uses]) == ([], [("database", "media"), ("cameras",)])
     status = os.statvfs(tmp_path)
     assert uses[0].total_bytes == status.f_blocks * status.f_frsize
     assert uses[1].inodes_used_percent is not None
-    uses, problems = disk.look(places | {"cameras": loop})
+    uses, problems = disk.look([*places[:2], ("cameras", loop)])
     assert [use.holds for use in uses] == [("database", "media")]
     assert problems == [f"The disk of {loop} (cameras) cannot be looked at: Too many levels of symbolic links."]
 

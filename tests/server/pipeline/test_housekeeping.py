@@ -23,7 +23,7 @@ from inference_server.observability.health import HealthState
 from inference_server.pipeline import housekeeping
 from inference_server.pipeline.limits import cleanup_moments, is_due
 from inference_server.pipeline.upkeep import Upkeep
-from inference_server.settings import RetentionSettings
+from inference_server.settings import IngestSettings, RetentionSettings, WatchRoot
 from inference_server.storage import announcements, arrivals, cameras, chores, events, frames, messages, orphans
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.retention import FRAMES_AT_ONCE
@@ -337,6 +337,36 @@ async def test_originals_go_only_where_the_owner_wants_it_and_only_unchanged(a_h
     async with a_home.database.reading() as connection:  # what went is not admitted again if it comes back
         row = (await connection.execute(select(arrival_table).where(arrival_table.c.path.like("%same.jpg")))).one()
         assert await arrivals.unseen(connection, [FileVersion(row.path, row.size, row.modified_ns)]) == []
+
+
+async def test_originals_of_another_root_go_too(make_home: MakeHome, tmp_path: Path) -> None:
+    async with make_home() as made:
+        await made.camera()
+        frame_id = await made.frame()
+        file = tmp_path / "second" / "garden" / "1.jpg"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"content")
+        strange = tmp_path / "third" / "1.jpg"
+        strange.parent.mkdir()
+        strange.write_bytes(b"content")
+        async with made.database.writing() as connection:
+            for path in (file, strange):
+                version = FileVersion.of(str(path), path.lstat())
+                await arrivals.record(connection, [arrivals.Arrival(version, START, "garden", frame_id)])
+        ingest = IngestSettings(more_roots=(WatchRoot(path=tmp_path / "second"),))
+        upkeep = Upkeep(
+            made.settings.model_copy(update={"ingest": ingest}),
+            made.database,
+            made.media,
+            announced=made.announced,
+            health=made.health,
+            clock=made.clock,
+            judged=lambda: True,
+        )
+        made.later(days=1, seconds=1)
+        assert (await upkeep.housekeeping.clean()).originals == Amount(1, 7)
+        assert (file.exists(), strange.exists()) == (False, True)
+        assert ("cameras", tmp_path / "second") in upkeep.places
 
 
 async def test_an_original_with_a_name_that_is_no_text_goes_too(a_home: Home) -> None:
