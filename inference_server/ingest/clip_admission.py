@@ -17,7 +17,7 @@ from inference_server.ingest.picture import RefusedError
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.settings import ClipSettings
 from inference_server.storage import arrivals
-from inference_server.storage.database import STORAGE_FAILURES, Database
+from inference_server.storage.database import STORAGE_FAILURES, Database, remedy_of
 from inference_server.storage.media import MediaFolder
 
 _LOGGER = logging.getLogger(__name__)
@@ -140,6 +140,6 @@ class ClipAdmission:
             HealthState.DOWN,
             last_error=str(error),
             still_works="Clips stay in the camera folders and are admitted later.",
-            remedy="Free disk space and check that the data folder is writable.",
+            remedy=remedy_of(error),
             waiting=len(self._waiting),
         )

@@ -137,7 +137,8 @@ class GatherStage:
                 happenings.append(_Happening(AnnouncementKind.EVENT_ENDED, event))
             elif event is not None:
                 closes_at = self._rules.end(event.started_at, event.last_detection_at).at
-                await transaction.publish([Work(StageName.CLOSE, event.id, camera_id, closes_at)])
+                latest = self._clock.now() + self._rules.longest  # what is later was told by a clock that went back
+                await transaction.publish([Work(StageName.CLOSE, event.id, camera_id, min(closes_at, latest))])
         return happenings
 
     def _happening(self, before: Event | None, event: Event) -> _Happening:

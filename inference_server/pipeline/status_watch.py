@@ -16,7 +16,6 @@ from inference_server.storage.database import STORAGE_FAILURES, Database, Databa
 INTERVAL_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 """A database that takes longer hangs, or the network to it does."""
-NEARLY_FULL_PERCENT = 85.0
 QUEUE = "queue"
 OPEN_AGAIN = 0.8
 BUSY_FROM = 32

@@ -200,8 +200,8 @@ def _sqlite(url: URL, connections: int, begin: str) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    # A statement that is cancelled is done all the same, on the connection's own thread, and a connection that is
-    # closed while somebody still knows one of its cursors keeps the database locked until that is forgotten.
+    # A statement that is cancelled is done all the same, on the connection's own thread; and a connection that is
+    # closed while one of its cursors is still known to somebody keeps the database locked until it is forgotten.
     @event.listens_for(engine.sync_engine, "invalidate")
     def _roll_back(connection: DBAPIConnection, _record: ConnectionPoolEntry, _error: BaseException | None) -> None:
         connection.rollback()

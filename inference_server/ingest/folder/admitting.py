@@ -11,7 +11,7 @@ from inference_server.core.frame import FrameSource
 from inference_server.ingest.admission import Admission, Intake, Outcome
 from inference_server.ingest.folder.condition import Condition, RootHealth
 from inference_server.observability.health import HealthState
-from inference_server.storage.database import STORAGE_FAILURES
+from inference_server.storage.database import STORAGE_FAILURES, remedy_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def until_stored[Result](attempt: Callable[[], Awaitable[Result]], health:
                     HealthState.DOWN,
                     f"Files wait on disk, because they cannot be stored: {error}.",
                     "Files stay in the camera folders and are admitted later; open events go on.",
-                    "Free disk space and check that the data folder is writable.",
+                    remedy_of(error),
                 ),
             )
             await asyncio.sleep(RETRY_SECONDS)
