@@ -33,9 +33,20 @@ async def _serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
     url = f"http://127.0.0.1:{settings.api.port}"
     async with aiohttp.ClientSession(url, headers=headers) as session:
+        await _until_it_answers(session)
         yield session
     stop.set()
     await serving
+
+
+async def _until_it_answers(session: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with session.get("/api/system/health"):
+                    return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.02)
 
 
 async def _until(session: aiohttp.ClientSession, path: str, words: str) -> dict[str, Any]:
