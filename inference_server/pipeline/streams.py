@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Redis Streams: one stream per stage, read by one group of workers. Only what can be lost is kept there."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,12 @@ TIMEOUT_SECONDS = 10.0
 REBUILD_SECONDS = 30
 """How long one worker may take to fill the streams anew before another one tries."""
 _FIELD = "message"
+_REBUILT = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('SET', KEYS[2], ARGV[2])
+  redis.call('DEL', KEYS[1])
+end
+"""
 _MESSAGE = TypeAdapter(Message)
 
 
@@ -63,6 +70,7 @@ class Streams:
         )
         self._prefix = prefix
         self._worker = worker
+        self._attempt = ""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,22 +84,27 @@ class Streams:
             return all([await self._has_group(stage) for stage in StageName])
 
     async def rebuild(self) -> bool:
-        """Empty every stream. Return False if another worker is just doing so; else `rebuilt` has to follow."""
+        """Empty every stream. Return False if another worker is just doing so or has done so; else `rebuilt` follows.
+
+        Until then the streams are not intact, so that the death of this worker is made good by another one.
+        """
         async with _translated():
-            lock = self._name("rebuilding")
-            taken = await self._client.set(lock, self._worker, nx=True, ex=REBUILD_SECONDS)
-            if not taken and await self._client.get(lock) != self._worker:
-                return False  # a lock of this worker's own is one that it left when it died
+            if not await self._begin_rebuilding():
+                return False
+            if await self.are_intact():
+                await self._client.delete(self._name("rebuilding"))
+                return False
+            await self._client.delete(self._name("filled_by"))
             for stage in StageName:
                 await self._client.delete(self._stream(stage))
                 await self._client.xgroup_create(self._stream(stage), GROUP, id="0", mkstream=True)
             return True
 
     async def rebuilt(self) -> None:
-        """Note that whatever the streams have to hold will be sent."""
+        """Note that whatever the streams have to hold will be sent; nothing, if another worker has begun anew since."""
         async with _translated():
-            await self._client.set(self._name("filled_by"), await self._run_id())
-            await self._client.delete(self._name("rebuilding"))
+            names = (self._name("rebuilding"), self._name("filled_by"))
+            await self._client.eval(_REBUILT, len(names), *names, self._attempt, await self._run_id())
 
     async def length(self, stage: StageName) -> int:
         """Return how many messages a stream holds, those that are being worked on too."""
@@ -151,6 +164,15 @@ class Streams:
                 pending = await self._client.xpending_range(self._stream(stage), GROUP, item[0], item[0], 1)
             entries.append(_entry(item, deliveries=pending[0]["times_delivered"] if pending else 1))
         return entries
+
+    async def _begin_rebuilding(self) -> bool:
+        lock, self._attempt = self._name("rebuilding"), f"{self._worker} {secrets.token_hex(8)}"
+        if await self._client.set(lock, self._attempt, nx=True, ex=REBUILD_SECONDS):
+            return True
+        if str(await self._client.get(lock)).split()[0] != self._worker:
+            return False
+        # a lock of this worker's own is one that it left when it died
+        return bool(await self._client.set(lock, self._attempt, ex=REBUILD_SECONDS))
 
     async def _has_group(self, stage: StageName) -> bool:
         try:

@@ -191,15 +191,18 @@ def _is_well(component: Mapping[str, Any]) -> bool:
 async def house(
     folder: Path,
     *,
-    database: URL | None = None,
+    database: URL | Path | None = None,
     redis_url: str | None = None,
     workers: int = 1,
     seed: int | None = None,
-    **more: str,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[House]:
     """Give a home with so many servers, none of which runs yet; whatever runs at the end is killed."""
-    settings = {**_SETTINGS, "HSI_DATA_DIR": str(folder / "data"), "HSI_WATCH_ROOT": str(folder / "cameras"), **more}
-    if database is not None:
+    settings = {**_SETTINGS, "HSI_DATA_DIR": str(folder / "data"), "HSI_WATCH_ROOT": str(folder / "cameras")}
+    settings.update(more or {})
+    if isinstance(database, Path):
+        settings["HSI_DATABASE_URL"] = f"sqlite:///{database}"
+    elif database is not None:
         settings["HSI_DATABASE_URL"] = database.set(drivername="postgresql").render_as_string(hide_password=False)
     if redis_url is not None:
         settings["HSI_REDIS_URL"] = redis_url

@@ -18,7 +18,17 @@ from inference_server import app, cli
 from inference_server.core.worker import Role
 from inference_server.ingest.folder import admitting, watch
 from inference_server.models.store import ModelStore, ResolvedModel
-from inference_server.pipeline import detect, redis_broker, replay, retry, stage, status_watch, supervise
+from inference_server.pipeline import (
+    detect,
+    disk_watch,
+    redis_broker,
+    replay,
+    retry,
+    sql_broker,
+    stage,
+    status_watch,
+    supervise,
+)
 from inference_server.pipeline.breaker import CircuitBreaker
 from tests.faults.detector import NumberedDetector
 from tests.faults.points import Fault, Trap
@@ -137,13 +147,15 @@ def _put_in_place(detector: NumberedDetector) -> None:
     vars(app)["OnnxDetector"] = lambda *_arguments, **_named: detector
     ModelStore.resolve = resolve  # type: ignore[assignment,method-assign]
     vars(CircuitBreaker)["__init__"].__kwdefaults__["recovery_seconds"] = 1.0
-    detect.PATIENCE_SECONDS, detect.PATIENCE_PER_PICTURE_SECONDS = 1.0, 0.0
+    if detector.mode is not None:
+        detect.PATIENCE_SECONDS, detect.PATIENCE_PER_PICTURE_SECONDS = 1.0, 0.0
     stage.TRIED_DELAY = timedelta(seconds=1)
     replay.PAUSE_SECONDS = 0.2
     retry.FIRST_DELAY_SECONDS = 0.05
     app.DATABASE_RETRY_SECONDS = stage.STORAGE_RETRY_SECONDS = 0.3
     admitting.RETRY_SECONDS = watch.RETRY_SECONDS = 0.3
-    status_watch.INTERVAL_SECONDS = redis_broker.CHECK_SECONDS = 0.5
+    status_watch.INTERVAL_SECONDS = disk_watch.INTERVAL_SECONDS = redis_broker.CHECK_SECONDS = 0.5
+    sql_broker.LONGEST_WAIT_SECONDS = 3.0
     supervise.FIRST_DELAY_SECONDS = 0.2
 
 

@@ -262,6 +262,32 @@ async def test_a_worker_that_died_while_it_filled_the_streams_goes_on_when_it_is
         assert await again._streams.are_intact()
 
 
+async def test_streams_that_another_worker_has_just_filled_are_not_emptied_again(worker: Worker) -> None:
+    async with worker("one") as one, worker("two") as two:
+        await _publish(one, *_work(1))
+        await one.deliver()
+        assert not await two._streams.rebuild()
+        assert await one._streams.length(DETECT) == 1
+        await one._streams._client.delete(one._streams._name("filled_by"))
+        assert await one._streams.rebuild()
+
+
+async def test_a_worker_that_died_while_it_filled_the_streams_anew_hides_behind_nobody(worker: Worker) -> None:
+    async with worker("one") as one:
+        await _publish(one, *_work(1))
+        await one.deliver()
+        await one._streams._client.delete(one._streams._name("filled_by"))
+        assert await one._streams.rebuild()
+        async with worker("two") as two:
+            await two._streams._client.delete(two._streams._name("rebuilding"))  # as a flush does
+            assert await two._streams.rebuild()
+        await one._streams.rebuilt()
+        assert not await one._streams.are_intact()
+    async with worker("two") as again:
+        await again.deliver()
+        assert len(await again.claim(DETECT, 9)) == 1
+
+
 async def test_what_was_taken_stays_when_redis_fails_at_that_moment(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,17 @@ from tests.support.privileges import NOBODY, public_folder
 pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
 
 SIZE = "12m"
+UNPREPARED = {
+    f"HSI_DISK__{name}_PERCENT": percent
+    for name, percent in {
+        "WARN": "99.6",
+        "PRUNE_TO": "99.7",
+        "PRUNE": "99.8",
+        "RESUME": "99.8",
+        "REFUSE": "99.9",
+    }.items()
+}
+"""Lets the disk become full: as a rule no picture is let in before it is."""
 
 
 @contextmanager
@@ -59,15 +69,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("full", ["data", "data/media", "data/database"])
 async def test_nothing_is_lost_while_there_is_no_room(folder: Path, full: str) -> None:
     with _disk(folder / full) as disk:
-        more: Any = {"HSI_DATABASE_URL": f"sqlite:///{disk}/hsi.db"} if full == "data/database" else {}
-        async with house(folder, **more) as home:
+        database = disk / "hsi.db" if full == "data/database" else None
+        async with house(folder, database=database, more=UNPREPARED) as home:
             home.start()
             async with home.pouring(pictures=100):
                 await home.until_up()
                 await home.until_judged()
                 ballast = _fill(disk)
                 told = await home.until_health(lambda told: tells(told.get("ingest")))
-                assert "ree disk space" in told["ingest"]["remedy"]
+                assert "Free disk space" in told["ingest"]["remedy"]
+                await home.until_health(lambda told: tells(told.get("disk")))
                 assert home.servers[0].running
                 ballast.unlink()
                 await home.until_judged()
@@ -77,7 +88,7 @@ async def test_nothing_is_lost_while_there_is_no_room(folder: Path, full: str) -
 async def test_nothing_is_lost_when_room_runs_out_at_any_point_of_a_write(folder: Path) -> None:
     """A little room lets some writes begin: of a picture, of the write-ahead log, of its transfer to the database."""
     with _disk(folder / "data") as disk:
-        async with house(folder) as home:
+        async with house(folder, more=UNPREPARED) as home:
             home.start()
             async with home.pouring(pictures=150, pause=0.03):
                 await home.until_up()
@@ -100,10 +111,10 @@ async def test_a_server_that_is_killed_on_a_full_disk_starts_there_and_goes_on(f
                 await home.until_up()
                 await home.until_judged()
                 ballast = _fill(disk)
-                await home.until_health(lambda told: tells(told.get("ingest")))
+                await home.until_health(lambda told: tells(told.get("disk")))
                 await home.servers[0].kill()
                 home.start()
-                await home.until_health(lambda told: tells(told.get("ingest")))
+                await home.until_health(lambda told: tells(told.get("disk")))
                 ballast.unlink()
             await home.well_again()
 

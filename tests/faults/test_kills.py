@@ -61,7 +61,7 @@ class Killing:
         self._armed[server] = fault
         slow = 1.2 * LEASE_SECONDS / 3 if fault.point in points.RENEWING else 0.0
         trap = None if fault.point == points.ANY_MOMENT else fault
-        server.start(Run(trap, slow, lease_seconds=LEASE_SECONDS))
+        server.start(Run(trap, detector_seconds=slow, lease_seconds=LEASE_SECONDS))
         passed = await self._until_dead(server, fault)
         del self._armed[server]
         if not passed:
