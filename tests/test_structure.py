@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"core", "settings", "storage", "observability", "detection"},
 }
 """What each room may import besides itself and the package's own names; those of TOP may import everything."""
-TOP = {"app", "cli", "commands", "__main__"}
+TOP = {"app", "parts", "cli", "commands", "__main__"}
 
 ADDRESS = "github.com/home-security-intelligence"
 ADDRESS_PLACES = (

@@ -11,12 +11,11 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from inference_server import __version__
 from inference_server.api import problems, websocket
 from inference_server.api.context import ApiContext
-from inference_server.api.downloads import CONTENT_TYPE, Download
+from inference_server.api.files import StoredFile
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routing import BODY, AnyRoute, Parameters, Route
 from inference_server.api.schema import SCHEMA_VERSION
-from inference_server.api.videos import Video
 
 PATH = "/api/openapi.json"
 
@@ -120,10 +119,8 @@ def _successes(route: AnyRoute) -> dict[str, Any]:
 def _success(route: AnyRoute) -> dict[str, Any]:
     if issubclass(route.answer, Picture):
         return {"description": "The picture", "content": {"image/jpeg": {}}}
-    if issubclass(route.answer, Download):
-        return {"description": "The file", "content": {CONTENT_TYPE: {}}}
-    if issubclass(route.answer, Video):
-        return {"description": "The video", "content": {"video/*": {}}}
+    if issubclass(route.answer, StoredFile):
+        return {"description": "The file", "content": {"*/*": {}}}
     if issubclass(route.answer, BaseModel):
         reference = {"$ref": _REFERENCE.format(model=route.answer.__name__)}
         return {"description": "Success", "content": {"application/json": {"schema": reference}}}
@@ -142,9 +139,9 @@ def _failures(route: AnyRoute) -> dict[str, Any]:
     failures: dict[str, Any] = {
         status: {"description": ", ".join(names), "content": content} for status, names in sorted(by_status.items())
     }
-    if issubclass(route.answer, Picture | Video):
+    if issubclass(route.answer, Picture | StoredFile):
         failures[str(HTTPStatus.NOT_MODIFIED.value)] = {"description": "The client's copy is still right"}
-    if issubclass(route.answer, Download | Video):
+    if issubclass(route.answer, StoredFile):
         failures[str(HTTPStatus.PARTIAL_CONTENT.value)] = {"description": "The part of the file that was asked for"}
         failures[str(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE.value)] = {"description": "The file has no such part"}
     return failures

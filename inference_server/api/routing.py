@@ -15,10 +15,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from inference_server.api.authentication import AUTHENTICATOR
 from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, MULTIPART_EXTRA, Sent, read_json
 from inference_server.api.context import CONTEXT, ApiContext
-from inference_server.api.downloads import Download, download_response
+from inference_server.api.files import StoredFile, file_response
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, invalid_request
-from inference_server.api.videos import Video, video_response
 from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
 from inference_server.storage.tokens import Scope
 
@@ -57,7 +56,7 @@ class Parameters(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | Video | None]:
+class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
     """One method of one path. A scope of None needs no token; problems are those beyond the usual ones."""
 
     method: HTTPMethod = HTTPMethod.GET
@@ -90,9 +89,7 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | Video | 
         """The status of a success."""
         if self.later:
             return HTTPStatus.ACCEPTED
-        return (
-            HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture | Download | Video) else HTTPStatus.NO_CONTENT
-        )
+        return HTTPStatus.OK if issubclass(self.answer, BaseModel | Picture | StoredFile) else HTTPStatus.NO_CONTENT
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
@@ -102,10 +99,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | Download | Video | 
         answer = await self.handler(request.app[CONTEXT], asked)
         if isinstance(answer, Picture):
             return await _picture_response(request, answer)
-        if isinstance(answer, Download):
-            return download_response(answer)
-        if isinstance(answer, Video):
-            return await video_response(request, answer)
+        if isinstance(answer, StoredFile):
+            return file_response(answer)
         if answer is None:
             return web.Response(status=self.status)
         status = HTTPStatus.CREATED if self.created and self.created(answer) else self.status

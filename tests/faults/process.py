@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from inference_server import app, cli
+from inference_server import app, cli, parts
 from inference_server.core.worker import Role
 from inference_server.ingest.folder import admitting, watch
 from inference_server.models.store import ModelStore, ResolvedModel
@@ -144,7 +144,7 @@ def _put_in_place(detector: NumberedDetector) -> None:
     async def resolve(_store: ModelStore, _settings: object) -> ResolvedModel:
         return ResolvedModel(Path("numbered.onnx"), "numbered", "Numbered")
 
-    vars(app)["OnnxDetector"] = lambda *_arguments, **_named: detector
+    vars(parts)["OnnxDetector"] = lambda *_arguments, **_named: detector
     ModelStore.resolve = resolve  # type: ignore[assignment,method-assign]
     vars(CircuitBreaker)["__init__"].__kwdefaults__["recovery_seconds"] = 1.0
     if detector.mode is not None:
@@ -161,11 +161,11 @@ def _put_in_place(detector: NumberedDetector) -> None:
 
 def _lease(lease: timedelta) -> None:
     """Make the lease of claimed messages one that a test can wait for."""
-    make = app.Server._broker
+    make = parts.Parts._build_broker
 
-    def make_with_lease(server: app.Server, server_id: str) -> Any:
-        broker: Any = make(server, server_id)
+    def make_with_lease(built: parts.Parts) -> Any:
+        broker: Any = make(built)
         broker._lease = lease
         return broker
 
-    app.Server._broker = make_with_lease  # type: ignore[assignment,method-assign]
+    parts.Parts._build_broker = make_with_lease  # type: ignore[assignment,method-assign]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from inference_server.api import schema
 from inference_server.api.context import ApiContext
-from inference_server.api.downloads import Download
+from inference_server.api.files import StoredFile
 from inference_server.api.problems import ProblemCode, ProblemError, backup_not_found
 from inference_server.api.routing import AnyRoute, Parameters, Route
 from inference_server.api.schema import BackupObject, RunningBackupObject, WireObject
@@ -73,11 +73,11 @@ async def remove(context: ApiContext, asked: OneBackup) -> None:
         raise backup_not_found(asked.name)
 
 
-async def archive(context: ApiContext, asked: OneBackup) -> Download:
+async def archive(context: ApiContext, asked: OneBackup) -> StoredFile:
     """Return a backup's file."""
     if (file := await asyncio.to_thread(context.backups.path, asked.name)) is None:
         raise backup_not_found(asked.name)
-    return Download(file)
+    return StoredFile(file, to_save=True)
 
 
 ROUTES: tuple[AnyRoute, ...] = (
@@ -115,7 +115,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         summary="Download a backup, whole or in part",
         scope=Scope.ADMIN,
         parameters=OneBackup,
-        answer=Download,
+        answer=StoredFile,
         handler=archive,
         problems=(ProblemCode.BACKUP_NOT_FOUND,),
     ),

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The parts of one process, built from its settings and joined: of the one that does everything, or of a worker."""
+
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+
+from inference_server.api.context import ApiContext, ApiLimits
+from inference_server.core.clock import Clock
+from inference_server.core.signal import Signal
+from inference_server.core.status import DetectorState
+from inference_server.core.worker import Role
+from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
+from inference_server.ingest.admission import Admission, Gate, Intake
+from inference_server.ingest.backpressure import Backpressure
+from inference_server.ingest.camera_reader import CameraReader
+from inference_server.ingest.clip_admission import ClipAdmission
+from inference_server.ingest.clip_decoder import ClipDecoder
+from inference_server.ingest.clip_reading import ClipReader
+from inference_server.ingest.folder.watch import FolderWatch
+from inference_server.ingest.ftp.server import FtpService
+from inference_server.ingest.known_cameras import KnownCameras
+from inference_server.ingest.uploads import Uploads
+from inference_server.models.store import ModelStore, ResolvedModel
+from inference_server.observability.health import HealthBoard
+from inference_server.pipeline.backups import Backups
+from inference_server.pipeline.batch import BatchRules
+from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.close import CloseStage
+from inference_server.pipeline.detect import DetectStage
+from inference_server.pipeline.disk_watch import DiskWatch
+from inference_server.pipeline.gather import GatherStage
+from inference_server.pipeline.inference import InferenceThreads
+from inference_server.pipeline.intake import FrameIntake
+from inference_server.pipeline.judged_news import JudgedNews
+from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.redis_broker import RedisBroker
+from inference_server.pipeline.replay import AutomaticReplay
+from inference_server.pipeline.sql_broker import SqlBroker
+from inference_server.pipeline.stage import Stage, run_stage
+from inference_server.pipeline.status_watch import StatusWatch
+from inference_server.pipeline.streams import Streams
+from inference_server.pipeline.upkeep import Upkeep
+from inference_server.pipeline.workers import Heartbeat, worker_name
+from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings, WatchRoot
+from inference_server.storage.data_folder import DataFolder
+from inference_server.storage.database import Database
+from inference_server.storage.media import MediaFolder
+
+SHARED_RECHECK_SECONDS = 0.25
+"""How often announcements of other processes are looked for, who cannot wake anybody here."""
+
+type Run = Callable[[], Awaitable[None]]
+
+
+class Parts:
+    """Everything that works in a process, on an open database."""
+
+    def __init__(
+        self, settings: Settings, database: Database, folder: DataFolder, clock: Clock, *, role: Role, server_id: str
+    ) -> None:
+        """Build what several parts share; nothing is started. Raises RedisMissingError."""
+        self._settings = settings
+        self._database = database
+        self._folder = folder
+        self._clock = clock
+        self._role = role
+        self._server_id = server_id
+        self._worker = settings.worker_name or worker_name(shared=database.shared)
+        self._media = MediaFolder(folder.media)
+        self._backpressure = Backpressure()
+        self.health = HealthBoard(clock)
+        self._announced = Signal()
+        self._server_changed = Signal()
+        self._cameras = KnownCameras(settings.zone)
+        self._judging = Judging(self.health, self._server_changed)
+        self.threads = InferenceThreads(PARALLEL)
+        self.broker = self._build_broker()
+        self.camera_reader = CameraReader(database, self._cameras, self.health)
+        self.heartbeat = Heartbeat(
+            database,
+            self.health,
+            clock,
+            name=self._worker,
+            role=role,
+            detector=lambda: self._judging.status.state,
+        )
+        self._backups = Backups(
+            database,
+            folder,
+            settings.backup,
+            zone=settings.zone,
+            passphrase=os.environ.get(BACKUP_PASSPHRASE_VARIABLE) or None,
+            health=self.health,
+            clock=clock,
+        )
+        self._upkeep = Upkeep(
+            settings,
+            database,
+            self._media,
+            announced=self._announced,
+            health=self.health,
+            clock=clock,
+            judged=lambda: self._judging.status.judges,
+        )
+
+    @property
+    def detector_is_starting(self) -> bool:
+        """Whether nobody knows yet if pictures can be judged."""
+        return self._judging.status.state is DetectorState.STARTING
+
+    def running(self) -> Iterator[tuple[str, Run]]:
+        """Yield what runs as long as the process does, each under the name of its component of the health."""
+        yield from self._judging_parts()
+        if self._role is Role.ALL:
+            yield from self._ingesting_parts()
+            yield from self._keeping_parts()
+
+    def _judging_parts(self) -> Iterator[tuple[str, Run]]:
+        yield "detector", self._load_detector
+        yield "cameras", self.camera_reader.run
+        for stage in self._stages():
+            for _ in range(stage.lanes):
+                yield stage.name.value, partial(run_stage, stage, self.broker, self.health)
+        yield "status", self._status_watch().run
+        yield "broker", self.broker.run
+        yield "heartbeat", self.heartbeat.run
+        yield "replay", AutomaticReplay(self._database, self.broker, self._judging.breaker).run
+
+    def _ingesting_parts(self) -> Iterator[tuple[str, Run]]:
+        clips = self._clips()
+        for number, root in enumerate(self._settings.watch_roots):
+            watch = self._watch(root, clips, main=number == 0)
+            yield watch.component, watch.run
+        yield "clips", clips.run
+        if self._settings.ftp.enabled:
+            yield "ftp", self._ftp().run
+
+    def _keeping_parts(self) -> Iterator[tuple[str, Run]]:
+        yield "judged", JudgedNews(self._database, self._announced, self._clock, self._judging).run
+        yield "backup", self._backups.run
+        yield "disk", self._disk_watch().run
+        yield "cleanup", self._upkeep.housekeeping.run
+
+    def _build_broker(self) -> Broker:
+        if self._settings.redis_url is None:
+            return SqlBroker(self._database, self._clock, worker=self._worker)
+        url = self._settings.redis_url.get_secret_value()
+        streams = Streams(url, prefix=f"hsi:{self._server_id}", worker=self._worker)
+        return RedisBroker(self._database, self._clock, streams=streams, health=self.health, worker=self._worker)
+
+    async def _load_detector(self) -> None:
+        settings = self._settings.detector
+        store = ModelStore(self._settings.models_folder)
+
+        def build(model: ResolvedModel) -> OnnxDetector:
+            return OnnxDetector(model.path, settings, name=model.name)
+
+        await self._judging.load(lambda: store.resolve(settings), build)
+
+    def _stages(self) -> tuple[Stage, ...]:
+        settings, judging = self._settings, self._judging
+        rules = BatchRules(settings.batch)
+        detect = DetectStage(
+            self._database,
+            self.broker,
+            self._media,
+            self._clock,
+            judging=judging,
+            threads=self.threads,
+        )
+        gather = GatherStage(
+            self.broker,
+            self._announced,
+            self._clock,
+            judging=judging,
+            rules=rules,
+            risk=settings.risk,
+            zone=settings.zone,
+        )
+        close = CloseStage(self.broker, self._announced, self._clock, judging=judging, rules=rules)
+        return detect, gather, close
+
+    def _status_watch(self) -> StatusWatch:
+        return StatusWatch(
+            database=self._database,
+            broker=self.broker,
+            health=self.health,
+            changed=self._server_changed,
+            clock=self._clock,
+            backpressure=self._backpressure,
+            most_waiting=self._settings.pipeline.most_waiting,
+        )
+
+    def _intake(self) -> FrameIntake:
+        return FrameIntake(self.broker, self._announced, self._clock, judging=self._judging)
+
+    def _clips(self) -> ClipAdmission:
+        clips, ingest = self._settings.clips, self._settings.ingest
+        return ClipAdmission(
+            clips,
+            reader=ClipReader(
+                clips,
+                ingest,
+                decoder=ClipDecoder(clips, ingest),
+                cameras=self._cameras,
+                database=self._database,
+                media=self._media,
+                clock=self._clock,
+            ),
+            intake=self._intake(),
+            database=self._database,
+            media=self._media,
+            backpressure=self._backpressure,
+            health=self.health,
+            clock=self._clock,
+        )
+
+    def _watch(self, root: WatchRoot, intake: Intake, *, main: bool) -> FolderWatch:
+        limits, cameras = self._settings.ingest, self._cameras
+        return FolderWatch(
+            root,
+            main=main,
+            admission=Admission(root.path, self._media, limits, self._clock, cameras, main=main),
+            intake=intake,
+            database=self._database,
+            health=self.health,
+            backpressure=self._backpressure,
+            cameras=cameras,
+            settings=limits,
+            clock=self._clock,
+        )
+
+    def _uploads(self) -> Uploads:
+        limits = self._settings.ingest
+        return Uploads(
+            self._folder.uploads,
+            gate=Gate(self._media, limits, self._cameras),
+            intake=self._intake(),
+            database=self._database,
+            backpressure=self._backpressure,
+            clock=self._clock,
+            max_bytes=limits.max_bytes,
+        )
+
+    def _ftp(self) -> FtpService:
+        settings = self._settings
+        return FtpService(
+            settings.ftp,
+            pictures=settings.ingest,
+            root=settings.watch_folder,
+            certificate=self._folder.ftp_certificate,
+            database=self._database,
+            backpressure=self._backpressure,
+            health=self.health,
+            clock=self._clock,
+        )
+
+    def _disk_watch(self) -> DiskWatch:
+        return DiskWatch(
+            self._upkeep.places,
+            housekeeping=self._upkeep.housekeeping,
+            backpressure=self._backpressure,
+            health=self.health,
+            clock=self._clock,
+            settings=self._settings.disk,
+        )
+
+    def api_context(self, ready: Callable[[], bool]) -> ApiContext:
+        """Build what the interface answers from; `ready` says whether this process serves."""
+        settings, shared = self._settings, self._database.shared
+        return ApiContext(
+            database=self._database,
+            media=self._media,
+            clock=self._clock,
+            server_id=self._server_id,
+            name=settings.name,
+            thresholds=settings.risk.thresholds,
+            health=self.health,
+            accounts=self._upkeep.accounts,
+            housekeeping=self._upkeep.housekeeping,
+            trash_days=settings.retention.trash_days,
+            detector_status=lambda: self._judging.status,
+            queue_status=self.broker.status,
+            replay=self.broker.replay,
+            announced=self._announced,
+            server_changed=self._server_changed,
+            uploads=self._uploads(),
+            cameras_changed=self.camera_reader.read_if_possible,
+            ready=ready,
+            started_at=self._clock.now(),
+            backups=self._backups,
+            limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if shared else ApiLimits(),
+        )
