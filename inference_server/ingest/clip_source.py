@@ -7,10 +7,13 @@ phones are decoded.
 """
 
 import contextlib
+import ctypes
 import errno
 import io
 import os
 import resource
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +38,7 @@ from inference_server.core.clip import VideoKind
 from inference_server.core.frame import RefusalReason
 from inference_server.ingest.clip_job import ClipJob, ClipRefusedError
 
+PR_SET_PDEATHSIG = 1
 DEMUXERS = {
     VideoKind.MP4: "mov",
     VideoKind.MOV: "mov",
@@ -74,6 +78,7 @@ type Rgb = NDArray[np.uint8]
 
 def restrict(job: ClipJob) -> None:
     """Bound this process before it reads anything that came from outside."""
+    _end_with_the_server()
     os.nice(NICENESS)
     cpu = int(job.decode_seconds * THREADS) + 10
     limits = {
@@ -86,6 +91,12 @@ def restrict(job: ClipJob) -> None:
     for limit, value in limits.items():
         with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
             resource.setrlimit(limit, (value, value))
+
+
+def _end_with_the_server() -> None:
+    """Have this process killed when its parent is, where the system can do that (prctl(2) of Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Deadline:
