@@ -51,7 +51,7 @@ class InferenceThreads:
             raise HungError(f"no answer within {seconds:.0f} s")
         if any(future.cancelled() for future in futures):
             raise HungError("another call hangs on the same threads")
-        return [future.result() for future in futures]
+        return await asyncio.gather(*futures)
 
     def stop(self) -> None:
         """Take no more work; what does not end soon is left behind."""

@@ -2,6 +2,7 @@
 """The circuit breaker by itself, and a detector that hangs, fails, lies and recovers in the pipeline."""
 
 import asyncio
+import gc
 import math
 import threading
 from collections.abc import AsyncIterator
@@ -88,6 +89,16 @@ def test_after_a_while_one_call_tries_it_and_decides() -> None:
         assert breaker.recovered.count == seen + 1
 
     in_virtual_time(main())
+
+
+async def test_calls_that_fail_side_by_side_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(given: int) -> int:
+        raise ValueError(given)
+
+    with pytest.raises(ValueError, match="1"):
+        await InferenceThreads(2).run_all(fail, [1, 2], 10)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_calls_that_hang_are_left_behind_and_the_next_ones_work() -> None:
