@@ -14,9 +14,9 @@ from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
-from inference_server.ingest.clip_admission import ClipAdmission
-from inference_server.ingest.clip_decoder import ClipDecoder
-from inference_server.ingest.clip_reading import ClipReader
+from inference_server.ingest.clips.admission import ClipAdmission
+from inference_server.ingest.clips.decoder import ClipDecoder
+from inference_server.ingest.clips.reading import ClipReader
 from inference_server.ingest.folder.watch import FolderWatch
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Admission: reads a file, examines it, stores it as media, and hands the outcome on to be recorded.
 
-A clip it only recognizes: those are admitted one at a time in `clip_admission.py`, so that no picture waits for one.
+A clip it only recognizes: those are admitted one at a time in `clips/admission.py`, so that no picture waits for one.
 """
 
 import errno

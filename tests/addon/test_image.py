@@ -91,6 +91,6 @@ def _megabytes(environment: Path, without: set[str]) -> float:
 
 
 def test_it_decodes_videos(environment: Path) -> None:
-    code = "from inference_server.ingest import clip_decoder as c; print(c.clips_problem(c.ClipSettings()))"
+    code = "from inference_server.ingest.clips import decoder as c; print(c.clips_problem(c.ClipSettings()))"
     assert run(environment, "python", "-c", code).strip() == "None"
-    assert run(environment, "python", "-c", "import inference_server.ingest.clip_worker as w; print(w.__name__)")
+    assert run(environment, "python", "-c", "import inference_server.ingest.clips.worker as w; print(w.__name__)")

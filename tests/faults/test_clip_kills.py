@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from inference_server.ingest.clip_decoder import WORKER
+from inference_server.ingest.clips.decoder import WORKER
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
 from tests.support.videos import moving, video

@@ -22,13 +22,13 @@ from inference_server.core.clip import EventClip, VideoKind
 from inference_server.core.detection import Detection
 from inference_server.core.event import Event
 from inference_server.core.frame import FrameSource, RefusalReason
-from inference_server.ingest import clip_admission
 from inference_server.ingest.admission import Admission, AdmittedClip, FoundClip, Outcome, RefusedFile, RepeatedClip
 from inference_server.ingest.backpressure import Backpressure
-from inference_server.ingest.clip_admission import ClipAdmission
-from inference_server.ingest.clip_decoder import ClipDecoder
-from inference_server.ingest.clip_job import ClipReport
-from inference_server.ingest.clip_reading import ClipReader, UnfinishedError
+from inference_server.ingest.clips import admission as clip_admission
+from inference_server.ingest.clips.admission import ClipAdmission
+from inference_server.ingest.clips.decoder import ClipDecoder
+from inference_server.ingest.clips.job import ClipReport
+from inference_server.ingest.clips.reading import ClipReader, UnfinishedError
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.picture import RefusedError
 from inference_server.observability.health import ComponentHealth, HealthState

@@ -6,10 +6,10 @@ from pathlib import Path
 import simplejpeg
 
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.clip_job import SOURCE, ClipJob, ClipRefusedError, ClipReport, SampledFrame
-from inference_server.ingest.clip_source import Deadline, Rgb, Source, TimedFrame, opened, samples, upright
+from inference_server.ingest.clips.job import SOURCE, ClipJob, ClipRefusedError, ClipReport, SampledFrame
+from inference_server.ingest.clips.sampling import LUMA_SIZE, SCENE_CHANGE, Candidate, Luma, difference, select
+from inference_server.ingest.clips.source import Deadline, Rgb, Source, TimedFrame, opened, samples, upright
 from inference_server.ingest.mask_area import covered
-from inference_server.ingest.sampling import LUMA_SIZE, SCENE_CHANGE, Candidate, Luma, difference, select
 
 QUALITY = 90
 LOOK_SECONDS = 0.1

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from inference_server.core.camera import Mask
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.clip_job import MASKED, SOURCE, ClipJob, ClipRefusedError, ClipReport
-from inference_server.ingest.clip_source import THREADS, Deadline, opened, quarters, samples
+from inference_server.ingest.clips.job import MASKED, SOURCE, ClipJob, ClipRefusedError, ClipReport
+from inference_server.ingest.clips.source import THREADS, Deadline, opened, quarters, samples
 from inference_server.ingest.mask_area import covered
 
 ENCODER: Final = "libx264"

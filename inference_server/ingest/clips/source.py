@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from inference_server.core.clip import VideoKind
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.clip_job import ClipJob, ClipRefusedError
+from inference_server.ingest.clips.job import ClipJob, ClipRefusedError
 
 PR_SET_PDEATHSIG = 1
 DEMUXERS = {

@@ -25,9 +25,9 @@ from inference_server.ingest.admission import (
     unreadable,
 )
 from inference_server.ingest.capture_time import Captured
-from inference_server.ingest.clip_decoder import ClipDecoder
-from inference_server.ingest.clip_job import MASKED, SOURCE, ClipReport
-from inference_server.ingest.clip_time import ended, ends
+from inference_server.ingest.clips.decoder import ClipDecoder
+from inference_server.ingest.clips.job import MASKED, SOURCE, ClipReport
+from inference_server.ingest.clips.timing import ended, ends
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.picture import RefusedError, examine
 from inference_server.settings import ClipSettings, IngestSettings

@@ -25,12 +25,12 @@ from PIL import Image
 from inference_server.core.camera import Mask
 from inference_server.core.clip import VIDEO_HEAD_BYTES, VideoKind, video_kind
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest import clip_decoder
-from inference_server.ingest.clip_decoder import ClipDecoder, clips_problem
-from inference_server.ingest.clip_job import MASKED, SOURCE, ClipJob, ClipRefusedError, ClipReport
-from inference_server.ingest.clip_masks import copy
-from inference_server.ingest.clip_sampler import sample
-from inference_server.ingest.clip_source import Deadline
+from inference_server.ingest.clips import decoder as clip_decoder
+from inference_server.ingest.clips.decoder import ClipDecoder, clips_problem
+from inference_server.ingest.clips.job import MASKED, SOURCE, ClipJob, ClipRefusedError, ClipReport
+from inference_server.ingest.clips.masks import copy
+from inference_server.ingest.clips.sampler import sample
+from inference_server.ingest.clips.source import Deadline
 from inference_server.ingest.picture import RefusedError
 from inference_server.settings import ClipSettings, IngestSettings
 from tests.support.videos import (

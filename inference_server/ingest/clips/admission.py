@@ -11,8 +11,8 @@ from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.signal import Signal
 from inference_server.ingest.admission import FoundClip, Intake, Outcome, RefusedFile
 from inference_server.ingest.backpressure import Backpressure
-from inference_server.ingest.clip_decoder import clips_problem
-from inference_server.ingest.clip_reading import ClipReader, UnfinishedError
+from inference_server.ingest.clips.decoder import clips_problem
+from inference_server.ingest.clips.reading import ClipReader, UnfinishedError
 from inference_server.ingest.picture import RefusedError
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.settings import ClipSettings

@@ -15,13 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from inference_server.core.camera import Mask
 from inference_server.core.clip import VideoKind
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.clip_job import ERRORS, REPORT, ClipJob, ClipReport
+from inference_server.ingest.clips.job import ERRORS, REPORT, ClipJob, ClipReport
 from inference_server.ingest.picture import RefusedError
 from inference_server.settings import ClipSettings, IngestSettings
 
 _LOGGER = logging.getLogger(__name__)
 
-WORKER = "inference_server.ingest.clip_worker"
+WORKER = "inference_server.ingest.clips.worker"
 GRACE_SECONDS = 15.0
 """What the process gets beyond its time, to start and to write what it found."""
 ATTEMPTS = 2

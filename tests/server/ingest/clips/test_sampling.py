@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_server.ingest.sampling import LUMA_SIZE, SCENE_CHANGE, Candidate, Luma, difference, select
+from inference_server.ingest.clips.sampling import LUMA_SIZE, SCENE_CHANGE, Candidate, Luma, difference, select
 
 CANDIDATES = st.lists(
     st.builds(Candidate, st.floats(0, 600), st.floats(0, 1)), min_size=1, max_size=80, unique_by=lambda one: one.offset

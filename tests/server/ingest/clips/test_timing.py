@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference_server.core.frame import TimeSource
 from inference_server.ingest.camera_clock import NEAR, CameraClock
 from inference_server.ingest.capture_time import Claim
-from inference_server.ingest.clip_time import ended, ends
+from inference_server.ingest.clips.timing import ended, ends
 
 ARRIVED = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 HALF_A_MINUTE = timedelta(seconds=30)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The process that decodes a clip: `python -m inference_server.ingest.clip_worker FOLDER`.
+"""The process that decodes a clip: `python -m inference_server.ingest.clips.worker FOLDER`.
 
 It reads its job from the folder and leaves its report there. A crash, an endless loop or a breach of its limits costs
 this process alone.
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from inference_server.core.frame import RefusalReason
-from inference_server.ingest.clip_job import ClipJob, ClipRefusedError, ClipReport
-from inference_server.ingest.clip_masks import copy
-from inference_server.ingest.clip_sampler import sample
-from inference_server.ingest.clip_source import restrict
+from inference_server.ingest.clips.job import ClipJob, ClipRefusedError, ClipReport
+from inference_server.ingest.clips.masks import copy
+from inference_server.ingest.clips.sampler import sample
+from inference_server.ingest.clips.source import restrict
 
 
 def main(folder: Path) -> None:
