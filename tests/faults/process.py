@@ -150,7 +150,7 @@ def _put_in_place(detector: NumberedDetector) -> None:
     if detector.mode is not None:
         detect.PATIENCE_SECONDS, detect.PATIENCE_PER_PICTURE_SECONDS = 1.0, 0.0
     stage.TRIED_DELAY = timedelta(seconds=1)
-    stage.MAX_DELIVERIES = 1000  # here it is never a picture that ends a process
+    vars(stage)["MAX_DELIVERIES"] = 1000  # here it is never a picture that ends a process
     replay.PAUSE_SECONDS = 0.2
     retry.FIRST_DELAY_SECONDS = 0.05
     app.DATABASE_RETRY_SECONDS = stage.STORAGE_RETRY_SECONDS = 0.3
