@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who asks: bearer tokens, their scopes, and what happens to wrong ones."""
 
+import asyncio
 import logging
 import math
 import re
@@ -10,9 +11,11 @@ from aiohttp import hdrs, web
 from inference_server.api.problems import ProblemCode, ProblemError
 from inference_server.api.throttle import Throttle
 from inference_server.storage import tokens
-from inference_server.storage.database import STORAGE_FAILURES, Database
+from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError
 from inference_server.storage.tokens import Scope, Token
 
+ANSWER_SECONDS = 3.0
+"""A database that takes longer hangs: what it said last counts."""
 TOKEN_REMEDY = "Use the token in the file `token` of the data folder, or make one with `hsi tokens create`."  # noqa: S105
 SCOPE_REMEDY = "Make a token of that scope with `hsi tokens create`."
 
@@ -55,15 +58,17 @@ class Authenticator:
         return token
 
     async def find(self, secret: str) -> Token | None:
-        """Return the token with this secret, if there is one that was not revoked."""
+        """Return the token with this secret, if there is one that was not revoked. Raises one of STORAGE_FAILURES."""
         if not _SECRET.fullmatch(secret):
             return None
         try:
-            async with self._database.reading() as connection:
+            async with asyncio.timeout(ANSWER_SECONDS), self._database.reading() as connection:
                 token = await tokens.verify(connection, secret)
-        except STORAGE_FAILURES:
+        except STORAGE_FAILURES as error:
             if secret in self._verified:
                 return self._verified[secret]
+            if isinstance(error, TimeoutError):
+                raise DatabaseDownError(f"the database gives no answer within {ANSWER_SECONDS:g} s") from error
             raise
         if token is None:
             self._verified.pop(secret, None)

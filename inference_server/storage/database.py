@@ -23,6 +23,8 @@ from inference_server.storage.rows import lock
 BUSY_SECONDS = 30
 """How long a write waits for another process (the command line, a backup) to finish its own."""
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 120
+"""How long PostgreSQL may take for one statement. A host that went away in the middle says nothing, ever."""
 READERS = 4
 POSTGRESQL_WRITERS = 6
 
@@ -173,6 +175,7 @@ def _postgresql(url: URL, connections: int, isolation_level: str) -> AsyncEngine
             isolation_level=isolation_level,
             connect_args={
                 "timeout": CONNECT_SECONDS,
+                "command_timeout": ANSWER_SECONDS,
                 "server_settings": {"application_name": "hsi", "lock_timeout": f"{BUSY_SECONDS}s"},
             },
         )

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What every answer has in common."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from inference_server.api import authentication
 from inference_server.api.bodies import MAX_BODY
 from inference_server.storage import cameras
 from inference_server.storage.database import DatabaseDownError
@@ -62,19 +64,31 @@ async def test_a_failure_is_told_without_its_inside(
     assert "no such table" in caplog.text
 
 
-async def test_while_the_database_is_down_its_state_can_be_asked_for(
-    a_home: Home, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @asynccontextmanager
-    async def down() -> AsyncIterator[AsyncConnection]:
-        raise DatabaseDownError("connection refused")
-        yield
+@asynccontextmanager
+async def _refusing() -> AsyncIterator[AsyncConnection]:
+    raise DatabaseDownError("connection refused")
+    yield
 
+
+@asynccontextmanager
+async def _hanging() -> AsyncIterator[AsyncConnection]:
+    await asyncio.Event().wait()
+    yield  # type: ignore[misc]  # never comes here
+
+
+@pytest.mark.parametrize("reading", [_refusing, _hanging])
+async def test_while_the_database_is_down_its_state_can_be_asked_for(
+    reading: Callable[[], AsyncIterator[AsyncConnection]],
+    a_home: Home,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     known, unknown = await connect(Scope.READ), await connect(Scope.READ)
     assert (await known.get("/api/cameras")).status == 200
     with monkeypatch.context() as patch:
-        patch.setattr(a_home.database, "reading", down)
-        response = await known.get("/api/cameras")
+        patch.setattr(authentication, "ANSWER_SECONDS", 0.05)
+        patch.setattr(a_home.database, "reading", reading)
+        response = await unknown.get("/api/cameras")
         assert (response.status, response.headers["Retry-After"]) == (503, "10")
         assert (await response.json())["code"] == "storage_down"
         assert (await known.get("/api/system/health/full")).status == 200

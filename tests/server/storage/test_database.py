@@ -11,10 +11,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from inference_server.storage.database import Database, DatabaseUnusableError
+from inference_server.storage import database as database_module
+from inference_server.storage.database import Database, DatabaseDownError, DatabaseUnusableError
 from inference_server.storage.tables import metadata, tokens
 from tests.support.home import START, Home
 from tests.support.privileges import public_folder, unprivileged
+from tests.support.services import PostgreSql
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -160,3 +162,18 @@ async def test_a_time_without_a_zone_is_not_stored(a_home: Home) -> None:
             await connection.execute(
                 tokens.insert().values(name="a", digest="b", scope="read", created_at=START.replace(tzinfo=None))
             )
+
+
+async def test_a_statement_that_gets_no_answer_is_given_up(
+    postgresql: PostgreSql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "ANSWER_SECONDS", 0.5)
+    database = Database(postgresql.migrated_database())
+    try:
+        with pytest.raises(DatabaseDownError, match="cannot be reached: TimeoutError"):
+            async with database.writing() as connection:
+                await connection.execute(text("SELECT pg_sleep(30)"))
+        async with database.reading() as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+    finally:
+        await database.close()
