@@ -117,8 +117,7 @@ async def _consume(stage: Stage, broker: Broker, held: list[Message]) -> None:
             if at_once > 1:
                 at_once = 1
                 continue
-            await broker.forget(part)
-            _LOGGER.info("%s of %d: %s", part[0].work.stage.capitalize(), part[0].work.subject_id, error)
+            await _forget(broker, part[0], error)
         except Exception as error:  # noqa: BLE001 - whatever a stage raises, its messages must not be lost
             if at_once > 1:
                 at_once = 1
@@ -142,6 +141,11 @@ async def _give_back(broker: Broker, held: list[Message], error: ServiceDownErro
     held.clear()
 
 
+async def _forget(broker: Broker, message: Message, error: MessageTakenError) -> None:
+    await broker.forget([message])
+    _LOGGER.info("%s of %d: %s", message.work.stage.capitalize(), message.work.subject_id, error)
+
+
 async def _attempt(stage: Stage, part: Sequence[Message]) -> None:
     if part[0].attempts > MAX_DELIVERIES:
         raise PermanentError(f"the server stopped {MAX_DELIVERIES} times while it worked on this")
@@ -154,7 +158,10 @@ async def _fail(broker: Broker, message: Message, error: Exception) -> None:
     if isinstance(error, PermanentError) or message.attempts >= MAX_ATTEMPTS:
         _LOGGER.error("Gave up %s of %d (%s): %s", work.stage, work.subject_id, work.camera_id, reason, exc_info=error)
         service = error.service if isinstance(error, ServiceError) else None
-        await broker.bury(message, Failure(reason, service, "".join(traceback.format_exception(error))))
+        try:
+            await broker.bury(message, Failure(reason, service, "".join(traceback.format_exception(error))))
+        except MessageTakenError as taken:
+            await _forget(broker, message, taken)
         return
     delay = retry_delay(message.attempts)
     _LOGGER.warning(

@@ -15,7 +15,7 @@ DAY, HOUR = 86400, 3600
 SOON_SECONDS = 45.0
 """Waiters look at the clock again after half a minute."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=["sqlite", "redis"])

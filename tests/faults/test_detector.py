@@ -10,7 +10,7 @@ from tests.faults.detector import WRONG
 from tests.faults.house import House, house, tells
 from tests.faults.pictures import Kind, kind_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def _detector_is_down(told: dict[str, dict[str, object]]) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.house import House, house, tells
 from tests.support.privileges import NOBODY, public_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SIZE = "12m"
 UNPREPARED = {

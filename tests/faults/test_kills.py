@@ -26,7 +26,7 @@ HUNGRY_SECONDS = 0.7
 FLUSH_SECONDS = 3.0
 STARVED_SECONDS = 60.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from tests.faults.house import House, house, tells
 from tests.support.services import PostgreSql, running_postgresql
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.house import House, house, tells
 from tests.support.services import PostgreSql, Redis, running_redis
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=[False, True], ids=["forgetful", "durable"])

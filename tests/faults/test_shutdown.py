@@ -18,7 +18,7 @@ from tests.support.services import PostgreSql, Redis, running_postgresql, runnin
 LIMIT_SECONDS = 10.0
 ROUNDS = 6
 
-pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "redis"])

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from inference_server.core.message import Message, StageName, Work
@@ -27,7 +27,7 @@ from inference_server.pipeline.retry import (
 from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.storage.database import STORAGE_FAILURES
 from inference_server.storage.messages import MessageTakenError
-from inference_server.storage.tables import dead_letters
+from inference_server.storage.tables import dead_letters, messages
 from tests.support.bench import Bench, a_person
 from tests.support.home import START
 
@@ -298,6 +298,25 @@ async def test_a_detector_that_fails_at_one_picture_judges_the_others(a_bench: B
     assert [reason for _, _, reason in await _letters(a_bench)] == ["RuntimeError: out of memory"]
     await a_bench.work()
     assert len(await a_bench.events()) == 1
+
+
+async def test_what_another_worker_took_over_is_not_given_up(
+    a_bench: Bench, faulty: FaultyStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_on: asyncio.Queue[int] = asyncio.Queue()
+
+    async def consume(taken: Sequence[Message]) -> None:
+        async with a_bench.database.writing() as connection:
+            await connection.execute(delete(messages).where(messages.c.id.in_([message.id for message in taken])))
+        await worked_on.put(taken[0].work.subject_id)
+        raise PermanentError("nobody can judge this")
+
+    monkeypatch.setattr(faulty, "consume", consume)
+    async with _running(a_bench, faulty), asyncio.timeout(PATIENCE_SECONDS):
+        for subject in (1, 2):
+            await _publish(a_bench, subject)
+            assert await worked_on.get() == subject
+    assert await _letters(a_bench) == []
 
 
 async def test_a_frame_that_was_detected_twice_keeps_one_set_of_detections(a_bench: Bench) -> None:
