@@ -47,8 +47,6 @@ class Killing:
             await asyncio.gather(*(self._kill_again_and_again(server) for server in self.house.servers))
             for task in around:
                 task.cancel()
-        for server in self.house.servers:
-            server.start(Run(lease_seconds=LEASE_SECONDS))
         self.house.cameras.send(max(0, PICTURES - self.house.cameras.written))
 
     async def _kill_again_and_again(self, server: Server) -> None:
@@ -56,6 +54,7 @@ class Killing:
             while not await self._kill(server, fault):
                 # what was to be taken back is gone: nothing had been claimed, or Redis was emptied
                 await self._kill(server, Fault("detect.uncommitted"))
+        server.start(Run(lease_seconds=LEASE_SECONDS))  # whoever is still to die needs somebody who admits pictures
 
     async def _kill(self, server: Server, fault: Fault) -> bool:
         self._armed[server] = fault
@@ -119,7 +118,7 @@ class Killing:
     async def _flush(self) -> None:
         """Empty Redis while somebody waits for that."""
         while self.redis is not None:
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(FLUSH_SECONDS * self.random.uniform(0.5, 1.5))
             if any(fault.point in points.REBUILDING for fault in self._armed.values()):
                 await asyncio.to_thread(self.redis.client, "flushall")
 
