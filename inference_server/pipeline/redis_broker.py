@@ -18,7 +18,7 @@ from inference_server.core.message import Message, StageName
 from inference_server.core.signal import Signal
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import BrokerDownError
-from inference_server.pipeline.sql_broker import LEASE, RENEWALS_PER_LEASE, SqlBroker
+from inference_server.pipeline.sql_broker import LEASE, RENEWALS_PER_LEASE, Held, SqlBroker
 from inference_server.pipeline.streams import Entry, Streams
 from inference_server.storage import messages
 from inference_server.storage.database import STORAGE_FAILURES, Database
@@ -48,8 +48,6 @@ class RedisBroker(SqlBroker):
         super().__init__(database, clock, worker=worker, lease=lease)
         self._streams = streams
         self._health = health
-        self._entries: dict[int, str] = {}
-        """By what name its stream knows each message that is held."""
         self._taken: dict[StageName, deque[Message]] = defaultdict(deque)
         self._to_send = Signal()
         self._check_at = 0.0
@@ -75,13 +73,6 @@ class RedisBroker(SqlBroker):
             self._taken[stage] += self._hold(await self._streams.read(stage, 1, block=True))
 
     @override
-    def abandon(self, left: Sequence[Message]) -> None:
-        """Note that nobody works on these messages any more: they come back when their lease is over."""
-        super().abandon(left)
-        for message in left:
-            self._entries.pop(message.id, None)
-
-    @override
     async def recover(self) -> int:
         """Take back what this worker has claimed. Return how many."""
         await self._check()
@@ -95,7 +86,6 @@ class RedisBroker(SqlBroker):
                 await self._streams.settle(stage, [entry.id for entry in entries])
                 recovered += len(entries)
         self._held.clear()
-        self._entries.clear()
         return recovered
 
     @override
@@ -150,8 +140,8 @@ class RedisBroker(SqlBroker):
 
     async def _keep(self) -> None:
         by_stage: dict[StageName, list[str]] = defaultdict(list)
-        for message_id, entry_id in self._entries.items():
-            by_stage[self._held[message_id].work.stage].append(entry_id)
+        for held in self._held.values():
+            by_stage[held.message.work.stage].append(held.entry)
         for stage in StageName:
             if ids := by_stage[stage]:
                 await self._streams.keep(stage, ids)
@@ -169,17 +159,15 @@ class RedisBroker(SqlBroker):
 
     def _hold(self, entries: Sequence[Entry]) -> list[Message]:
         for entry in entries:
-            self._held[entry.message.id] = entry.message
-            self._entries[entry.message.id] = entry.id
+            self._held[entry.message.id] = Held(entry.message, entry.id)
         return [entry.message for entry in entries]
 
     @override
-    async def _settle(self, done: Sequence[Message]) -> None:
+    async def _settle(self, ended: Sequence[Held]) -> None:
+        await super()._settle(ended)
         by_stage: dict[StageName, list[str]] = defaultdict(list)
-        for message in done:
-            if entry_id := self._entries.get(message.id):
-                by_stage[message.work.stage].append(entry_id)
-        self.abandon(done)
+        for held in ended:
+            by_stage[held.message.work.stage].append(held.entry)
         for stage, ids in by_stage.items():
             try:
                 await self._streams.settle(stage, ids)

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +27,14 @@ LONGEST_WAIT_SECONDS = 5.0
 """Waiters look again after this long, to notice a clock that was set and what the command line sent back."""
 SHARED_WAIT_SECONDS = 0.25
 """The same where other processes publish, who cannot wake anybody here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that this process works on. `entry` is its place in the stream that delivered it."""
+
+    message: Message
+    entry: str = ""
 
 
 class SqlTransaction:
@@ -60,7 +69,7 @@ class SqlBroker:
         self._clock = clock
         self._lease = lease
         self._arrived = {stage: Signal() for stage in StageName}
-        self._held: dict[int, Message] = {}
+        self._held: dict[int, Held] = {}
         """What this process works on: only that is kept from others."""
 
     @property
@@ -74,7 +83,8 @@ class SqlBroker:
         async with self._database.writing() as connection:
             transaction = SqlTransaction(connection, self._clock, self._owner)
             yield transaction
-        await self._settle([*transaction.completed, *self._given_back(transaction.published)])
+            ended = [*self._held_of(transaction.completed), *self._given_back(transaction.published)]
+        await self._settle(ended)
         self._wake(work.stage for work in transaction.published)
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
@@ -83,7 +93,7 @@ class SqlBroker:
             claimed = await messages.claim(
                 connection, stage, limit=limit, worker=self.worker, now=self._clock.now(), lease=self._lease
             )
-        self._held.update((message.id, message) for message in claimed)
+        self._held.update((message.id, Held(message)) for message in claimed)
         return claimed
 
     async def wait(self, stage: StageName) -> None:
@@ -99,17 +109,19 @@ class SqlBroker:
 
     async def release(self, back: Sequence[Message]) -> None:
         """Give messages back that were not worked on, as if they had not been delivered."""
+        ended = self._held_of(back)
         async with self._database.writing() as connection:
             await messages.release(connection, back, self._owner)
-        await self._settle(back)
+        await self._settle(ended)
         self._wake(message.work.stage for message in back)
 
     async def retry(self, message: Message, error: str, delay: timedelta) -> None:
         """Give a message back, to be delivered again after a delay."""
         available_at = self._clock.now() + delay
+        ended = self._held_of([message])
         async with self._database.writing() as connection:
             await messages.retry(connection, message, self._owner, error=error, available_at=available_at)
-        await self._settle([message])
+        await self._settle(ended)
         self._wake([message.work.stage])
 
     async def bury(self, message: Message, failure: Failure) -> None:
@@ -133,7 +145,7 @@ class SqlBroker:
 
     async def forget(self, taken: Sequence[Message]) -> None:
         """Note that messages turned out to be done, or another worker's; their rows say so already."""
-        await self._settle(taken)
+        await self._settle(self._held_of(taken))
 
     def abandon(self, left: Sequence[Message]) -> None:
         """Note that nobody works on these messages any more: they come back when their lease is over."""
@@ -177,14 +189,22 @@ class SqlBroker:
             dead = await dead_letters.count(connection)
         return QueueStatus(sum(depths.values()), dead, live=depths.get(Priority.LIVE, 0))
 
-    def _given_back(self, published: Sequence[Work]) -> list[Message]:
-        """Return what is held here and was published again, which ended the claim."""
-        again = {(work.stage, work.subject_id) for work in published}
-        return [held for held in self._held.values() if (held.work.stage, held.work.subject_id) in again]
+    def _held_of(self, wanted: Sequence[Message]) -> list[Held]:
+        """Return how messages are held now: after the commit that gives them back they may be claimed here anew."""
+        return [self._held[message.id] for message in wanted if message.id in self._held]
 
-    async def _settle(self, done: Sequence[Message]) -> None:
+    def _given_back(self, published: Sequence[Work]) -> list[Held]:
+        """Return what is held here and was published again, which ends the claim."""
+        again = {(work.stage, work.subject_id) for work in published}
+        return [
+            held for held in self._held.values() if (held.message.work.stage, held.message.work.subject_id) in again
+        ]
+
+    async def _settle(self, ended: Sequence[Held]) -> None:
         """Note that messages are no longer claimed; the rows say so already."""
-        self.abandon(done)
+        for held in ended:
+            if self._held.get(held.message.id) is held:
+                del self._held[held.message.id]
 
     def _wake(self, stages: Iterable[StageName]) -> None:
         for stage in set(stages):

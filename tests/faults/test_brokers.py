@@ -17,7 +17,7 @@ from inference_server.pipeline.breaker import ServiceDownError
 from inference_server.pipeline.broker import BrokerDownError
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.retry import SUSPECT_ATTEMPTS
-from inference_server.pipeline.sql_broker import LEASE, SqlBroker
+from inference_server.pipeline.sql_broker import LEASE, Held, SqlBroker
 from inference_server.pipeline.stage import run_stage
 from inference_server.pipeline.streams import Streams
 from inference_server.storage.database import Database, DatabaseDownError
@@ -317,5 +317,28 @@ async def test_timers_that_are_set_anew_leave_nothing_in_the_stream(worker: Work
         (message,) = await two.claim(CLOSE, 9)
         await _complete(two, message)
         assert await one._streams.length(CLOSE) == 0
-        assert not one._entries
         assert not one._held
+
+
+async def test_what_is_claimed_anew_right_after_it_was_given_back_stays_claimed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker("one") as one:
+        await _publish(one, *_work(1))
+        await one.deliver()
+        again: list[Message] = []
+        settle = one._settle
+
+        async def late(ended: Sequence[Held]) -> None:
+            await one.deliver()
+            again.extend(await one.claim(DETECT, 9))
+            await settle(ended)
+
+        monkeypatch.setattr(one, "_settle", late)
+        await one.release(await one.claim(DETECT, 9))
+        monkeypatch.undo()
+        (message,) = again
+        assert await one._streams.length(DETECT) == 1
+        assert list(one._held) == [message.id]
+        await _complete(one, message)
+        assert await one._streams.length(DETECT) == 0
