@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import Message, StageName, Work
 from inference_server.observability.health import HealthBoard
@@ -342,3 +343,25 @@ async def test_what_is_claimed_anew_right_after_it_was_given_back_stays_claimed(
         assert list(one._held) == [message.id]
         await _complete(one, message)
         assert await one._streams.length(DETECT) == 0
+
+
+async def test_what_is_claimed_right_after_it_was_published_stays_claimed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker("one") as one, worker("two") as two:
+        await one.deliver()
+        writing, claimed = one._database.writing, []
+
+        @asynccontextmanager
+        async def committed_slowly() -> AsyncIterator[AsyncConnection]:
+            async with writing() as connection:
+                yield connection
+            monkeypatch.undo()
+            await two.deliver()
+            claimed.extend(await one.claim(DETECT, 9))
+
+        monkeypatch.setattr(one._database, "writing", committed_slowly)
+        await _publish(one, *_work(1))
+        assert len(claimed) == 1
+        assert list(one._held) == [claimed[0].id]
+        assert await one._streams.length(DETECT) == 1
