@@ -13,6 +13,8 @@ from scripts.development.home_assistant_client import HomeAssistantClient
 type State = dict[str, Any]
 
 UNAVAILABLE = "unavailable"
+UNKNOWN = "unknown"
+"""A camera's risk while its server does not judge, such as in the seconds in which it loads its detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Watch:
             if change.entity_id != f"event.{camera}_security_event" or not change.state:
                 continue
             at, attributes = change.state["state"], change.state["attributes"]
-            if at in {UNAVAILABLE, "unknown"} or at in times or "event_id" not in attributes:
+            if at in {UNAVAILABLE, UNKNOWN} or at in times or "event_id" not in attributes:
                 continue
             times.add(at)
             if event_type in {None, attributes["event_type"]}:
