@@ -10,7 +10,8 @@ from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
-from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
+from inference_server.detection.backends.network import PARALLEL
+from inference_server.detection.backends.opening import Opened, default_loaders, open_detector
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -153,8 +154,10 @@ class Parts:
         settings = self._settings.detector
         store = ModelStore(self._settings.models_folder)
 
-        def build(model: ResolvedModel) -> OnnxDetector:
-            return OnnxDetector(model.path, settings, name=model.name)
+        loaders = default_loaders(self._settings.models_folder / "engines")
+
+        def build(model: ResolvedModel) -> Opened:
+            return open_detector(model, settings, loaders)
 
         await self._judging.load(lambda: store.resolve(settings), build)
 
