@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
-from inference_server.detection.backends.opening import Opened, Shortfall
+from inference_server.detection.backends.opening import Opened
 from inference_server.detection.detector import Detector
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
@@ -91,12 +91,6 @@ class Judging:
         if self._model is None:
             raise RuntimeError("there is no detector yet that could be exchanged")
         self._use(self._model, opened)
-
-    def missing(self, shortfall: Shortfall) -> None:
-        """Say anew what is missing to the wanted detector. May be called once there is a detector."""
-        if self._model is None or self._detector is None:
-            raise RuntimeError("there is no detector yet")
-        self._use(self._model, Opened(self._detector, shortfall))
 
     def _use(self, model: ResolvedModel, opened: Opened) -> None:
         detector, shortfall = opened.detector, opened.shortfall

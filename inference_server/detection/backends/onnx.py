@@ -57,8 +57,7 @@ class OnnxNetwork:
             raise BackendUnavailable(f"ONNX Runtime dropped {provider} and took {got}", _DRIVER_REMEDY)
         self._metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         check_outputs([_shape(output) for output in self._session.get_outputs()])
-        inputs = [_raw(given) for given in self._session.get_inputs()]
-        self._input = read_input(inputs, self._metadata, settings.input_size)
+        self._input = _read_input(self._session, self._metadata, settings)
 
     @property
     def input(self) -> ModelInput:
@@ -83,6 +82,16 @@ class OnnxNetwork:
     def run(self, batch: Floats) -> Floats:
         """Return the output for float32 [N, 3, S, S]."""
         return np.asarray(self._session.run(None, {self._input.name: batch})[0], np.float32)
+
+
+def model_input(path: Path, settings: DetectorSettings) -> ModelInput:
+    """Return what an ONNX file takes. Raises DetectorUnusable."""
+    session = _open(path, 1, [Provider.CPU])
+    return _read_input(session, session.get_modelmeta().custom_metadata_map, settings)
+
+
+def _read_input(session: Any, metadata: Mapping[str, str], settings: DetectorSettings) -> ModelInput:
+    return read_input([_raw(given) for given in session.get_inputs()], metadata, settings.input_size)
 
 
 def _require(provider: Provider) -> None:

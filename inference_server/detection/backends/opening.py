@@ -9,8 +9,11 @@ from pathlib import Path
 from inference_server.detection.backends.network import Network, NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork, Provider
 from inference_server.detection.backends.openvino import OpenvinoNetwork
+from inference_server.detection.backends.pytorch import PytorchNetwork
+from inference_server.detection.backends.tensorrt import engine_key, load_built
 from inference_server.detection.detector import Detector
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
+from inference_server.models.engines import EngineCache, EngineKey
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import PRECISIONS, Backend, DetectorSettings, Device, Precision
 
@@ -113,6 +116,22 @@ def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:
     )
 
 
+def wants_engine(settings: DetectorSettings) -> bool:
+    """Say whether an engine is to be built where TensorRT is there: of ONNX files alone."""
+    path = settings.model_file or Path("of-the-catalogue.onnx")
+    wanted = {candidate.backend for candidate in candidates(settings, path)}
+    return Backend.TENSORRT in wanted and path.suffix.lower() not in _ONLY_BY
+
+
+def engine_key_of(model: ResolvedModel, settings: DetectorSettings) -> EngineKey:
+    """Return what the engine of a model would depend on here.
+
+    Raises BackendAbsent without TensorRT or a GPU, DetectorUnusable for a file that is no detector.
+    """
+    precision = _supported(Backend.TENSORRT, settings.precision)
+    return engine_key(model.path, _for_model(model, settings).model_copy(update={"precision": precision}))
+
+
 def onnx_loader(provider: Provider | None = None, engines: Path | None = None) -> Load:
     """Return what loads a model into ONNX Runtime; without a provider, the one of the device."""
 
@@ -125,10 +144,13 @@ def onnx_loader(provider: Provider | None = None, engines: Path | None = None) -
 
 def default_loaders(engines: Path) -> dict[Backend, Load]:
     """Return what loads a model, for each backend; `engines` is the folder in which built engines are kept."""
+    cache = EngineCache(engines)
     return {
         Backend.ONNX: onnx_loader(),
         Backend.ONNX_TENSORRT: onnx_loader(Provider.TENSORRT, engines / "onnx-runtime"),
         Backend.OPENVINO: OpenvinoNetwork,
+        Backend.PYTORCH: PytorchNetwork,
+        Backend.TENSORRT: lambda path, settings, _device: load_built(path, settings, cache),
     }
 
 
