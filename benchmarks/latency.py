@@ -26,15 +26,15 @@ from typing import Any
 import psutil
 
 from benchmarks.pictures import SIZE, different_jpegs
-from inference_server.detection.onnx_detector import OnnxDetector
+from inference_server.detection.detector import Detector
 from inference_server.detection.preprocess import decode_picture
-from inference_server.settings import DetectorSettings
 from scripts.development.connect import connect
 from scripts.development.home_assistant import HomeAssistant
 from scripts.development.home_assistant_client import HomeAssistantClient
 from scripts.development.inference_server import InferenceServer
 from scripts.development.process import free_port
 from scripts.development.repository import INTEGRATION_DOMAIN
+from tests.support.detectors import detector_on
 from tests.support.weights import detector_model_path, models_folder
 
 CAMERA = "front_door"
@@ -70,7 +70,7 @@ class Result:
 
 async def measure(count: int, folder: Path) -> Result:
     """Start everything, read the memory, then send pictures one by one."""
-    detector = OnnxDetector(detector_model_path(), DetectorSettings())
+    detector = detector_on(detector_model_path())
     server = _server(folder)
     home_assistant = HomeAssistant(folder / "home-assistant", port=free_port())
     try:
@@ -98,7 +98,7 @@ def _server(folder: Path) -> InferenceServer:
 
 
 async def _send(
-    client: HomeAssistantClient, server: InferenceServer, detector: OnnxDetector, count: int
+    client: HomeAssistantClient, server: InferenceServer, detector: Detector, count: int
 ) -> tuple[list[float], list[float]]:
     """Return the latency of each picture and the time of the bare inference on it."""
     camera = server.watch_root / CAMERA
@@ -151,7 +151,7 @@ async def _send_one(upload: Path, content: bytes, shown: AsyncIterator[str]) -> 
     return time.perf_counter() - started
 
 
-def _infer(detector: OnnxDetector, content: bytes) -> float:
+def _infer(detector: Detector, content: bytes) -> float:
     """Return the seconds of one inference; decoding is the server's own affair."""
     picture = decode_picture(content, detector.input_size)
     started = time.perf_counter()

@@ -4,13 +4,21 @@
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 from inference_server.api.context import ApiContext, ApiLimits
 from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
-from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
+from inference_server.detection.backends.network import PARALLEL
+from inference_server.detection.backends.opening import (
+    Opened,
+    default_loaders,
+    engine_key_of,
+    open_detector,
+    wants_engine,
+)
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -21,6 +29,7 @@ from inference_server.ingest.folder.watch import FolderWatch
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
+from inference_server.models.engines import EngineCache, ToolBuilder
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
@@ -29,6 +38,7 @@ from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.disk_watch import DiskWatch
+from inference_server.pipeline.engine_building import EngineBuilding
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
@@ -118,6 +128,8 @@ class Parts:
 
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         yield "detector", self._load_detector
+        if wants_engine(self._settings.detector):
+            yield "engine", self._engine_building().run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
             for _ in range(stage.lanes):
@@ -150,13 +162,25 @@ class Parts:
         return RedisBroker(self._database, self._clock, streams=streams, health=self.health, worker=self._worker)
 
     async def _load_detector(self) -> None:
-        settings = self._settings.detector
         store = ModelStore(self._settings.models_folder)
+        await self._judging.load(lambda: store.resolve(self._settings.detector), self._open_detector)
 
-        def build(model: ResolvedModel) -> OnnxDetector:
-            return OnnxDetector(model.path, settings, name=model.name)
+    def _open_detector(self, model: ResolvedModel) -> Opened:
+        return open_detector(model, self._settings.detector, default_loaders(self._engines_folder))
 
-        await self._judging.load(lambda: store.resolve(settings), build)
+    @property
+    def _engines_folder(self) -> Path:
+        return self._settings.models_folder / "engines"
+
+    def _engine_building(self) -> EngineBuilding:
+        return EngineBuilding(
+            self._judging,
+            EngineCache(self._engines_folder),
+            ToolBuilder(),
+            key_of=lambda model: engine_key_of(model, self._settings.detector),
+            open_again=self._open_detector,
+            health=self.health,
+        )
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging

@@ -221,19 +221,98 @@ class ClipSettings(Section):
     """The address space of the process that decodes one."""
 
 
+class Backend(StrEnum):
+    """The library that runs the detector."""
+
+    AUTO = "auto"
+    """The best one that is really there."""
+    ONNX = "onnx"
+    """ONNX Runtime."""
+    ONNX_TENSORRT = "onnx-tensorrt"
+    """ONNX Runtime, with its TensorRT provider."""
+    OPENVINO = "openvino"
+    PYTORCH = "pytorch"
+    """A checkpoint (.pt), by Ultralytics in a process of its own."""
+    TENSORRT = "tensorrt"
+    """An engine, built on the GPU that it runs on."""
+
+
+class Device(StrEnum):
+    """What the detector runs on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    """An NVIDIA GPU."""
+    GPU = "gpu"
+    """An Intel GPU."""
+    NPU = "npu"
+    """An Intel NPU."""
+
+
+class Precision(StrEnum):
+    """In what numbers the detector computes. A model that was quantised keeps its own."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+
+
+class Hint(StrEnum):
+    """What OpenVINO is to arrange its threads for."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+
+
+DEVICES: dict[Backend, frozenset[Device]] = {
+    Backend.AUTO: frozenset(Device),
+    Backend.ONNX: frozenset({Device.AUTO, Device.CPU, Device.CUDA}),
+    Backend.ONNX_TENSORRT: frozenset({Device.AUTO, Device.CUDA}),
+    Backend.OPENVINO: frozenset({Device.AUTO, Device.CPU, Device.GPU, Device.NPU}),
+    Backend.PYTORCH: frozenset({Device.AUTO, Device.CPU, Device.CUDA}),
+    Backend.TENSORRT: frozenset({Device.AUTO, Device.CUDA}),
+}
+PRECISIONS: dict[Backend, frozenset[Precision]] = {
+    Backend.AUTO: frozenset(Precision),
+    Backend.ONNX: frozenset({Precision.F32}),
+    Backend.ONNX_TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.OPENVINO: frozenset(Precision),
+    Backend.PYTORCH: frozenset({Precision.F32, Precision.F16}),
+    Backend.TENSORRT: frozenset({Precision.F32, Precision.F16}),
+}
+
+
 class DetectorSettings(Section):
-    """Which detector runs and what it keeps."""
+    """Which detector runs, on what, and what it keeps."""
 
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = "yolo26n"
     fallback_model: str | None = "yolov3-tiny"
     model_file: FilePath | None = None
-    """An ONNX file of the user's own; wins over the catalogue."""
+    """An ONNX file of the user's own; wins over the catalogue. Some backends take other files (.xml, .pt, .engine)."""
+    backend: Backend = Backend.AUTO
+    device: Device = Device.AUTO
+    precision: Precision = Precision.F32
+    hint: Hint = Hint.THROUGHPUT
+    input_size: Annotated[int, Field(ge=320, le=1280, multiple_of=32)] | None = None
+    """Width and height, in pixels, of what the model sees. Only a model that takes any size has a choice."""
     confidence: Confidence = 0.35
     class_confidence: dict[Label, Confidence] = {}
     threads: Annotated[int, Field(ge=0, le=64)] = 0
     """0 means one per core."""
     max_batch: Annotated[int, Field(ge=1, le=64)] = 1
     """Pictures per inference. More pays on a GPU; a processor's caches like one best."""
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> "DetectorSettings":
+        for key, value, allowed in (
+            ("device", self.device, DEVICES[self.backend]),
+            ("precision", self.precision, PRECISIONS[self.backend]),
+        ):
+            if value not in allowed:
+                names = ", ".join(sorted(allowed))
+                raise ValueError(f"with the backend {self.backend} the {key} is one of {names}; it is {value}")
+        return self
 
     def threshold(self, label: Label) -> float:
         """Return the confidence below which a detection of this label is dropped."""

@@ -11,6 +11,7 @@ from .client.models import Detector, DetectorState
 from .const import CONF_ENTRY_ID, DOMAIN, PROJECT_URL
 
 DETECTOR_FALLBACK: Final = "detector_fallback"
+DETECTOR_PROVIDER: Final = "detector_provider"
 DEAD_LETTERS: Final = "dead_letters"
 CONNECTION_ISSUES: Final = (ServerTooOld.key, ServerTooNew.key, WrongServer.key)
 
@@ -39,15 +40,19 @@ class Issues:
 
     @callback
     def detector_changed(self, detector: Detector) -> None:
-        """Tell whether the detector works with other weights than the wanted ones, as far as it knows."""
-        if detector.fallback:
-            self._create(
-                DETECTOR_FALLBACK,
-                ir.IssueSeverity.WARNING,
-                {"model": detector.name or "", "message": detector.message or ""},
-            )
+        """Tell whether it works with other weights, or on something else, than it should, as far as it knows."""
+        self._detector_lacks(detector, DETECTOR_FALLBACK, {"model": detector.name or ""} if detector.fallback else None)
+        wanted, provider = detector.wanted_provider, detector.provider
+        runs_elsewhere = {"wanted": wanted, "provider": provider or ""} if wanted else None
+        self._detector_lacks(detector, DETECTOR_PROVIDER, runs_elsewhere)
+
+    @callback
+    def _detector_lacks(self, detector: Detector, key: str, placeholders: dict[str, str] | None) -> None:
+        """Raise an issue, or withdraw it once the detector works without it."""
+        if placeholders is not None:
+            self._create(key, ir.IssueSeverity.WARNING, placeholders | {"message": detector.message or ""})
         elif detector.state is DetectorState.OK:
-            self._delete(DETECTOR_FALLBACK)
+            self._delete(key)
 
     @callback
     def dead_letters_changed(self, count: int) -> None:
@@ -62,6 +67,7 @@ class Issues:
         """Withdraw everything."""
         self.connection_works()
         self._delete(DETECTOR_FALLBACK)
+        self._delete(DETECTOR_PROVIDER)
         self._delete(DEAD_LETTERS)
 
     def _create(

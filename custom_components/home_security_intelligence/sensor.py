@@ -46,6 +46,7 @@ def _detector_attributes(server: Server) -> Mapping[str, Any]:
         "detector_state": detector.state,
         "fallback": detector.fallback,
         "provider": detector.provider,
+        "wanted_provider": detector.wanted_provider,
         "message": detector.message,
     }
 

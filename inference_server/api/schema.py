@@ -127,6 +127,7 @@ class DetectorObject(WireObject):
     name: str | None
     fallback: bool
     provider: str | None
+    wanted_provider: str | None
     message: str | None
 
 

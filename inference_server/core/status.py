@@ -15,7 +15,10 @@ class DetectorState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DetectorStatus:
-    """The detector in use. `message` says in plain words why it is not the wanted one, and what to do."""
+    """The detector in use. `message` says in plain words why it is not the wanted one, and what to do.
+
+    `wanted_provider` is what it should run on, where that is not what it runs on.
+    """
 
     state: DetectorState
     model: str | None = None
@@ -23,6 +26,12 @@ class DetectorStatus:
     fallback: bool = False
     provider: str | None = None
     message: str | None = None
+    wanted_provider: str | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether these are the wanted weights on the wanted device."""
+        return not self.fallback and self.wanted_provider is None
 
     @property
     def judges(self) -> bool:

@@ -12,3 +12,16 @@ class DetectorLied(Exception):
 
 class PictureUnreadable(Exception):
     """The bytes are no picture that can be decoded."""
+
+
+class BackendUnavailable(Exception):
+    """A library or device cannot be used for the detector. `remedy` is a sentence that says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        """Keep the reason and the remedy apart; the reason is a clause, the remedy a sentence."""
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class BackendAbsent(BackendUnavailable):
+    """It is not installed, or the machine has no such device: nobody who did not ask for it misses it."""

@@ -63,9 +63,10 @@ class OutputLayout:
         detections: list[Detection] = []
         for number, label in self.labels.items():
             wanted = candidates.of(number, threshold(label))
-            boxes, scores = _in_frame(wanted, letterbox, picture)
-            kept = range(len(scores)) if end_to_end else suppress(boxes, scores, SAME_LABEL_OVERLAP)
-            detections += [_detection(label, float(scores[index]), boxes[index]) for index in kept]
+            # Before they are cut at the frame's edges, where different boxes may become one.
+            chosen = wanted if end_to_end else wanted.suppressed()
+            boxes, scores = _in_frame(chosen, letterbox, picture)
+            detections += [_detection(label, float(score), box) for score, box in zip(scores, boxes, strict=True)]
         detections.sort(key=lambda detection: -detection.confidence)
         return tuple(_one_label_each(detections)[:MAX_DETECTIONS])
 
@@ -101,6 +102,12 @@ class _Candidates:
         chosen = np.flatnonzero((self.classes == number) & (self.scores >= threshold))
         if len(chosen) > MAX_CANDIDATES:
             chosen = chosen[np.argsort(-self.scores[chosen], kind="stable")[:MAX_CANDIDATES]]
+        return self._only(chosen)
+
+    def suppressed(self) -> "_Candidates":
+        return self._only(np.array(suppress(self.boxes, self.scores, SAME_LABEL_OVERLAP), np.intp))
+
+    def _only(self, chosen: NDArray[np.intp]) -> "_Candidates":
         return _Candidates(self.boxes[chosen], self.scores[chosen], self.classes[chosen])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Judging: whether pictures can be judged now. Loads the detector, and tells everybody when that changes."""
+"""Judging: whether pictures can be judged now. Loads the detector, exchanges it, and tells everybody of changes."""
 
 import asyncio
 import logging
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
+from inference_server.detection.backends.opening import Opened
 from inference_server.detection.detector import Detector
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
@@ -28,6 +29,7 @@ class Judging:
         self._health = health
         self.changed = changed
         self._detector: Detector | None = None
+        self._model: ResolvedModel | None = None
         self._loaded = asyncio.Event()
         self._status = DetectorStatus(DetectorState.STARTING)
         self.breaker = CircuitBreaker("detector", self._breaker_moved)
@@ -44,7 +46,7 @@ class Judging:
     def _breaker_moved(self) -> None:
         if self.breaker.is_closed:
             _LOGGER.info("The detector works again")
-            self._report(HealthState.DEGRADED if self._status.fallback else HealthState.OK)
+            self._report(self._working_state)
         else:
             _LOGGER.error(
                 "The detector is left alone for a while (%s): %s", self.breaker.state, self.breaker.last_error
@@ -59,32 +61,60 @@ class Judging:
             raise RuntimeError("the detector was taken away")
         return self._detector
 
+    async def model(self) -> ResolvedModel:
+        """Return the model in use, as soon as there is one."""
+        await self._loaded.wait()
+        if self._model is None:
+            raise RuntimeError("the model was taken away")
+        return self._model
+
     async def load(
-        self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Detector]
+        self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Opened]
     ) -> None:
         """Load the detector, trying again until it works. `build` blocks and runs on a worker thread."""
         while not self._loaded.is_set():
             self._report(HealthState.DEGRADED)
             try:
                 model = await resolve()
-                detector = await asyncio.to_thread(build, model)
+                opened = await asyncio.to_thread(build, model)
             except (ModelUnavailable, DetectorUnusable) as error:
                 self._fail(error)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
             else:
-                self._succeed(model, detector)
+                self._use(model, opened)
 
-    def _succeed(self, model: ResolvedModel, detector: Detector) -> None:
-        self._detector = detector
+    def exchange(self, opened: Opened) -> None:
+        """Go on with another detector for the same model. Pictures under way end on the old one; none is lost.
+
+        May be called once there is a detector.
+        """
+        if self._model is None:
+            raise RuntimeError("there is no detector yet that could be exchanged")
+        self._use(self._model, opened)
+
+    def _use(self, model: ResolvedModel, opened: Opened) -> None:
+        detector, shortfall = opened.detector, opened.shortfall
+        messages = [model.message, shortfall.message(detector.provider) if shortfall else None]
+        self._model, self._detector = model, detector
         self._status = DetectorStatus(
-            DetectorState.OK, model.model_id, model.name, model.fallback, detector.provider, model.message
+            DetectorState.OK,
+            model.model_id,
+            model.name,
+            model.fallback,
+            detector.provider,
+            " ".join(message for message in messages if message) or None,
+            shortfall.wanted if shortfall else None,
         )
-        if model.fallback:
-            _LOGGER.warning("%s", model.message)
+        if self._status.message:
+            _LOGGER.warning("%s", self._status.message)
         _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
-        self._report(HealthState.DEGRADED if model.fallback else HealthState.OK)
+        self._report(self._working_state if self.breaker.is_closed else HealthState.DOWN)
         self._loaded.set()
         self.changed.notify()
+
+    @property
+    def _working_state(self) -> HealthState:
+        return HealthState.OK if self._status.is_wanted else HealthState.DEGRADED
 
     def _fail(self, error: ModelUnavailable | DetectorUnusable) -> None:
         remedy = error.remedy if isinstance(error, ModelUnavailable) else "Choose another model file."
@@ -104,6 +134,7 @@ class Judging:
             remedy=self.status.message,
             model=self.status.model,
             provider=self.status.provider,
+            wanted=self.status.wanted_provider,
             fallback=self.status.fallback,
             breaker=self.breaker.state.value,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from inference_server import app, cli, parts
 from inference_server.core.worker import Role
+from inference_server.detection.backends.opening import Opened
 from inference_server.ingest.folder import admitting, watch
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.pipeline import (
@@ -144,7 +145,7 @@ def _put_in_place(detector: NumberedDetector) -> None:
     async def resolve(_store: ModelStore, _settings: object) -> ResolvedModel:
         return ResolvedModel(Path("numbered.onnx"), "numbered", "Numbered")
 
-    vars(parts)["OnnxDetector"] = lambda *_arguments, **_named: detector
+    vars(parts)["open_detector"] = lambda *_arguments, **_named: Opened(detector)
     ModelStore.resolve = resolve  # type: ignore[assignment,method-assign]
     vars(CircuitBreaker)["__init__"].__kwdefaults__["recovery_seconds"] = 1.0
     if detector.mode is not None:

@@ -30,6 +30,7 @@ def detector(**changes: Any) -> Json:
         "name": "YOLO26 nano",
         "fallback": False,
         "provider": "CPUExecutionProvider",
+        "wanted_provider": None,
         "message": None,
     } | changes
 

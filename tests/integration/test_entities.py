@@ -137,6 +137,26 @@ async def test_substitute_weights_are_an_issue_while_in_use(
     assert not issue_registry.issues
 
 
+async def test_a_detector_that_runs_elsewhere_than_it_should_is_an_issue_while_it_does(
+    hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer, issue_registry: ir.IssueRegistry
+) -> None:
+    message = "The driver is too old. Update it."
+    wanted = "ONNX Runtime on an NVIDIA GPU (f32)"
+    server.server["detector"] = samples.detector(wanted_provider=wanted, message=message)
+    await set_up(hass, entry)
+    [issue] = issue_registry.issues.values()
+    assert (issue.translation_key, issue.severity) == ("detector_provider", ir.IssueSeverity.WARNING)
+    assert issue.translation_placeholders == {
+        "wanted": wanted,
+        "provider": "CPUExecutionProvider",
+        "message": message,
+    }
+    assert attributes(hass, DETECTOR)["wanted_provider"] == wanted
+
+    await server.change_server(detector=samples.detector(provider="CUDAExecutionProvider"))
+    await until(hass, lambda: not issue_registry.issues)
+
+
 async def test_a_disabled_entry_has_no_issues(
     hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer, issue_registry: ir.IssueRegistry
 ) -> None:

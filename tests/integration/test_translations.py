@@ -15,7 +15,12 @@ from custom_components.home_security_intelligence.client import HsiError, WrongS
 from custom_components.home_security_intelligence.client.models import DetectorState, Level, Source
 from custom_components.home_security_intelligence.const import DOMAIN
 from custom_components.home_security_intelligence.event import EVENT_TYPES
-from custom_components.home_security_intelligence.issues import CONNECTION_ISSUES, DEAD_LETTERS, DETECTOR_FALLBACK
+from custom_components.home_security_intelligence.issues import (
+    CONNECTION_ISSUES,
+    DEAD_LETTERS,
+    DETECTOR_FALLBACK,
+    DETECTOR_PROVIDER,
+)
 from tests.integration.hassfest import placeholders
 from tests.integration.integration_files import INTEGRATION, load_json, sources, string_arguments
 
@@ -56,8 +61,12 @@ def test_exceptions_get_what_they_show(strings: dict[str, Any]) -> None:
 
 
 def test_issues(strings: dict[str, Any]) -> None:
-    assert set(strings["issues"]) == {*CONNECTION_ISSUES, DETECTOR_FALLBACK, DEAD_LETTERS}
-    filled_in = {DETECTOR_FALLBACK: {"model", "message"}, DEAD_LETTERS: {"count"}}
+    assert set(strings["issues"]) == {*CONNECTION_ISSUES, DETECTOR_FALLBACK, DETECTOR_PROVIDER, DEAD_LETTERS}
+    filled_in = {
+        DETECTOR_FALLBACK: {"model", "message"},
+        DETECTOR_PROVIDER: {"wanted", "provider", "message"},
+        DEAD_LETTERS: {"count"},
+    }
     for key, issue in strings["issues"].items():
         text = issue["title"] + issue.get("description", "")
         assert placeholders(text) <= filled_in.get(key, {"address", "detail"}), key

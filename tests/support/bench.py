@@ -15,6 +15,7 @@ from inference_server.core.detection import Box, Detection, Label
 from inference_server.core.event import Event
 from inference_server.core.frame import FrameSource
 from inference_server.core.signal import Signal
+from inference_server.detection.backends.opening import Opened
 from inference_server.detection.detector import Picture
 from inference_server.ingest.admission import AdmittedFile
 from inference_server.ingest.picture import examine
@@ -111,7 +112,7 @@ class Bench:
         async def resolve() -> ResolvedModel:
             return MODEL
 
-        await self.judging.load(resolve, lambda _model: self.detector)
+        await self.judging.load(resolve, lambda _model: Opened(self.detector))
 
     def picture(
         self,

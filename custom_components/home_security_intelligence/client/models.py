@@ -172,13 +172,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """The detector of a server; message explains a fallback or a failure."""
+    """The detector of a server; message explains a fallback, another provider than the wanted one, or a failure."""
 
     state: DetectorState | None
     model: str | None
     name: str | None
     fallback: bool
     provider: str | None
+    wanted_provider: str | None
     message: str | None
 
     @property
@@ -195,6 +196,7 @@ class Detector:
             name=fields.text_or_none("name"),
             fallback=fields.flag("fallback"),
             provider=fields.text_or_none("provider"),
+            wanted_provider=fields.text_or_none("wanted_provider"),
             message=fields.text_or_none("message"),
         )
 

@@ -61,5 +61,6 @@ async def test_the_server_object_is_current(a_home: Home, connect: Connect) -> N
         "name": None,
         "fallback": False,
         "provider": None,
+        "wanted_provider": None,
         "message": "Put the model file there.",
     }

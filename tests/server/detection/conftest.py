@@ -3,9 +3,9 @@
 
 import pytest
 
-from inference_server.detection.onnx_detector import OnnxDetector
-from inference_server.settings import DetectorSettings
+from inference_server.detection.detector import Detector
 from scripts.development.samples import BUS, sample_path
+from tests.support.detectors import detector_on
 from tests.support.weights import detector_model_path
 
 
@@ -16,6 +16,6 @@ def bus_jpeg() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def real_detector() -> OnnxDetector:
+def real_detector() -> Detector:
     """YOLOv3-tiny with the default settings."""
-    return OnnxDetector(detector_model_path(), DetectorSettings(), name="YOLOv3-tiny")
+    return detector_on(detector_model_path(), name="YOLOv3-tiny")

@@ -54,7 +54,8 @@ def constant_model(
 def end_to_end(*rows: tuple[float, float, float, float, float, int]) -> NDArray[np.float32]:
     """Return an end-to-end answer, [300, 6], of rows x1, y1, x2, y2, score, class; the rest is empty."""
     answer = np.zeros((300, 6), np.float32)
-    answer[: len(rows)] = rows
+    if rows:
+        answer[: len(rows)] = rows
     return answer
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from inference_server.detection.onnx_detector import OnnxDetector
 from inference_server.models.catalogue import ModelEntry
 from inference_server.models.coco import COCO_NAMES
 from inference_server.models.conversion import EXPORTER_PACKAGE, convert
 from inference_server.models.errors import ConversionError, ExporterMissingError
-from inference_server.settings import DetectorSettings
+from tests.support.detectors import detector_on
 
 STAND_IN = """
 import os, pathlib
@@ -94,4 +93,4 @@ async def test_a_real_network(tmp_path: Path, yolo26n: ModelEntry) -> None:
     maker = await asyncio.create_subprocess_exec(python, "-c", NETWORK, weights, ",".join(COCO_NAMES), env=environment)
     assert await maker.wait() == 0
     await convert(yolo26n, weights, target, python)
-    assert OnnxDetector(target, DetectorSettings()).input_size == 640
+    assert detector_on(target).input_size == 640

@@ -9,6 +9,7 @@ import pytest
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
+from inference_server.detection.backends.opening import Opened
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
@@ -41,7 +42,7 @@ async def _load(judging: Judging, model: ResolvedModel = MODEL, *failures: Excep
             raise left.pop(0)
         return model
 
-    await judging.load(resolve, lambda _model: ScriptedDetector())
+    await judging.load(resolve, lambda _model: Opened(ScriptedDetector()))
 
 
 async def test_before_the_detector_is_there_nothing_is_judged() -> None:
@@ -65,7 +66,13 @@ async def test_a_loaded_detector_is_told_and_given_to_whoever_waits() -> None:
     assert changed.count == 1
     component = _component(health)
     assert (component.state, component.last_error, component.remedy) == (HealthState.OK, None, None)
-    assert component.details == {"model": "scripted", "provider": "Script", "fallback": False, "breaker": "closed"}
+    assert component.details == {
+        "model": "scripted",
+        "provider": "Script",
+        "wanted": None,
+        "fallback": False,
+        "breaker": "closed",
+    }
 
 
 async def test_a_fallback_judges_and_health_says_why_it_is_one() -> None:

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From the settings and a model file to the best detector that is really there, and what it lacks."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from inference_server.detection.backends.network import Network, NetworkDetector
+from inference_server.detection.backends.onnx import OnnxNetwork, Provider
+from inference_server.detection.backends.openvino import OpenvinoNetwork
+from inference_server.detection.backends.pytorch import PytorchNetwork
+from inference_server.detection.backends.tensorrt import engine_key, load_built
+from inference_server.detection.detector import Detector
+from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
+from inference_server.models.engines import EngineCache, EngineKey
+from inference_server.models.store import ResolvedModel
+from inference_server.settings import PRECISIONS, Backend, DetectorSettings, Device, Precision
+
+_LOGGER = logging.getLogger(__name__)
+
+_ONLY_BY: Mapping[str, Backend] = {
+    ".xml": Backend.OPENVINO,
+    ".pt": Backend.PYTORCH,
+    ".engine": Backend.TENSORRT,
+}
+"""Model files that one backend alone reads."""
+_NAMES: Mapping[Backend, str] = {
+    Backend.ONNX: "ONNX Runtime",
+    Backend.ONNX_TENSORRT: "ONNX Runtime with TensorRT",
+    Backend.OPENVINO: "OpenVINO",
+    Backend.PYTORCH: "PyTorch",
+    Backend.TENSORRT: "TensorRT",
+}
+_DEVICE_NAMES: Mapping[Device, str] = {
+    Device.AUTO: "the best device",
+    Device.CPU: "the processor",
+    Device.CUDA: "an NVIDIA GPU",
+    Device.GPU: "an Intel GPU",
+    Device.NPU: "an Intel NPU",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something a detector could run on. `asked_for`: the settings name it, so that its absence is told."""
+
+    backend: Backend
+    device: Device
+    precision: Precision
+    asked_for: bool = False
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"{_NAMES[self.backend]} on {_DEVICE_NAMES[self.device]} ({self.precision})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a detector does not run on what is `wanted`: a reason (a clause) and a remedy (a sentence)."""
+
+    wanted: str
+    reason: str
+    remedy: str
+
+    def message(self, got: str) -> str:
+        """Say all of it, with what the detector runs on instead."""
+        return f"The detector should run on {self.wanted}, but {self.reason}. It runs on {got} instead. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A detector that is ready, and what is missing to the wanted one."""
+
+    detector: Detector
+    shortfall: Shortfall | None = None
+
+
+type Load = Callable[[Path, DetectorSettings, Device], Network]
+type Loaders = Mapping[Backend, Load]
+
+
+def open_detector(model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Opened:
+    """Return a detector on the first candidate that works. Blocks for seconds.
+
+    Raises DetectorUnusable, when nothing can run the model.
+    """
+    settings = _for_model(model, settings)
+    shortfall: Shortfall | None = None
+    failures: list[Exception] = []
+    for candidate in candidates(settings, model.path):
+        try:
+            detector = _open(candidate, model, settings, loaders)
+        except (BackendUnavailable, DetectorUnusable) as error:
+            _LOGGER.log(_severity(candidate, error), "The detector cannot run on %s: %s", candidate, error)
+            failures.append(error)
+            shortfall = shortfall or _shortfall(candidate, error)
+        else:
+            return Opened(detector, shortfall or _missing_precision(candidate, settings))
+    raise _unusable(model, failures)
+
+
+def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:
+    """Return what the model could run on, best first. The processor is the last resort of each ONNX file."""
+    suffix = path.suffix.lower()
+    if settings.backend is Backend.AUTO:
+        only = _ONLY_BY.get(suffix)
+        found = _automatic(settings) if only is None else [(only, settings.device, True)]
+    else:
+        found = _asked_for(settings)
+    if suffix not in _ONLY_BY and (Backend.ONNX, Device.CPU) not in [(backend, device) for backend, device, _ in found]:
+        found.append((Backend.ONNX, Device.CPU, False))
+    return tuple(
+        Candidate(backend, device, _supported(backend, settings.precision), asked_for)
+        for backend, device, asked_for in found
+    )
+
+
+def wants_engine(settings: DetectorSettings) -> bool:
+    """Say whether an engine is to be built where TensorRT is there: of ONNX files alone."""
+    path = settings.model_file or Path("of-the-catalogue.onnx")
+    wanted = {candidate.backend for candidate in candidates(settings, path)}
+    return Backend.TENSORRT in wanted and path.suffix.lower() not in _ONLY_BY
+
+
+def engine_key_of(model: ResolvedModel, settings: DetectorSettings) -> EngineKey:
+    """Return what the engine of a model would depend on here.
+
+    Raises BackendAbsent without TensorRT or a GPU, DetectorUnusable for a file that is no detector.
+    """
+    precision = _supported(Backend.TENSORRT, settings.precision)
+    return engine_key(model.path, _for_model(model, settings).model_copy(update={"precision": precision}))
+
+
+def onnx_loader(provider: Provider | None = None, engines: Path | None = None) -> Load:
+    """Return what loads a model into ONNX Runtime; without a provider, the one of the device."""
+
+    def load(path: Path, settings: DetectorSettings, device: Device) -> Network:
+        of_device = Provider.CUDA if device is Device.CUDA else Provider.CPU
+        return OnnxNetwork(path, settings, provider or of_device, engines)
+
+    return load
+
+
+def default_loaders(engines: Path) -> dict[Backend, Load]:
+    """Return what loads a model, for each backend; `engines` is the folder in which built engines are kept."""
+    cache = EngineCache(engines)
+    return {
+        Backend.ONNX: onnx_loader(),
+        Backend.ONNX_TENSORRT: onnx_loader(Provider.TENSORRT, engines / "onnx-runtime"),
+        Backend.OPENVINO: OpenvinoNetwork,
+        Backend.PYTORCH: PytorchNetwork,
+        Backend.TENSORRT: lambda path, settings, _device: load_built(path, settings, cache),
+    }
+
+
+def _automatic(settings: DetectorSettings) -> list[tuple[Backend, Device, bool]]:
+    """Return the candidates for any ONNX file, best first; a device that the settings name is asked for."""
+    device = settings.device
+    named = device is not Device.AUTO
+    ranked = [
+        (Backend.TENSORRT, Device.CUDA, False),
+        (Backend.ONNX, Device.CUDA, named),
+        (Backend.OPENVINO, Device.GPU, named),
+    ]
+    if device is Device.NPU:
+        ranked.append((Backend.OPENVINO, Device.NPU, named))
+    if settings.precision is not Precision.F32:
+        # In f32 it gains nothing on a processor; smaller numbers are what it has more of than ONNX Runtime.
+        ranked.append((Backend.OPENVINO, Device.CPU, False))
+    return [entry for entry in ranked if not named or entry[1] is device]
+
+
+def _asked_for(settings: DetectorSettings) -> list[tuple[Backend, Device, bool]]:
+    backend, device = settings.backend, settings.device
+    if device is not Device.AUTO or backend is Backend.OPENVINO:
+        return [(backend, device, True)]
+    if backend is Backend.ONNX:
+        return [(backend, Device.CUDA, False), (backend, Device.CPU, True)]
+    return [(backend, Device.AUTO if backend is Backend.PYTORCH else Device.CUDA, True)]
+
+
+def _supported(backend: Backend, wanted: Precision) -> Precision:
+    return wanted if wanted in PRECISIONS[backend] else Precision.F32
+
+
+def _open(candidate: Candidate, model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Detector:
+    chosen = settings.model_copy(update={"precision": candidate.precision})
+    network = loaders[candidate.backend](model.path, chosen, candidate.device)
+    return NetworkDetector(network, chosen, name=model.name)
+
+
+def _for_model(model: ResolvedModel, settings: DetectorSettings) -> DetectorSettings:
+    """Return the settings for a model: the wanted size is that of the wanted model, not of its substitute."""
+    if not model.fallback or settings.input_size is None:
+        return settings
+    _LOGGER.warning("detector.input_size is that of the wanted model; %s has its own", model.name)
+    return settings.model_copy(update={"input_size": None})
+
+
+def _severity(candidate: Candidate, error: Exception) -> int:
+    quiet = isinstance(error, BackendAbsent) and not candidate.asked_for
+    return logging.INFO if quiet else logging.WARNING
+
+
+def _shortfall(candidate: Candidate, error: BackendUnavailable | DetectorUnusable) -> Shortfall | None:
+    """Return what is told of a candidate that failed; nothing of one that nobody asked for and that is not there."""
+    if isinstance(error, BackendAbsent) and not candidate.asked_for:
+        return None
+    remedy = error.remedy if isinstance(error, BackendUnavailable) else "Choose another backend or model file."
+    return Shortfall(str(candidate), str(error), remedy)
+
+
+def _missing_precision(candidate: Candidate, settings: DetectorSettings) -> Shortfall | None:
+    if candidate.precision is settings.precision:
+        return None
+    wanted = replace(candidate, precision=settings.precision)
+    reason = f"nothing here computes in {settings.precision}"
+    return Shortfall(str(wanted), reason, "Set detector.precision to f32, or install the extra of another backend.")
+
+
+def _unusable(model: ResolvedModel, failures: list[Exception]) -> DetectorUnusable:
+    """Return what is wrong with the model, or else with everything that could have run it."""
+    of_model = [str(error) for error in failures if isinstance(error, DetectorUnusable)]
+    of_backends = [f"{error}. {error.remedy}" for error in failures if isinstance(error, BackendUnavailable)]
+    reasons = of_model[-1:] or of_backends
+    return DetectorUnusable(f"{model.path.name} cannot be used as a detector: {'; '.join(reasons)}")

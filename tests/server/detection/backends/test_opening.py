@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Which backend is taken, and what is said of the one that was wanted."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from pydantic import ValidationError
+
+from inference_server.detection.backends.opening import (
+    Candidate,
+    Load,
+    Opened,
+    candidates,
+    default_loaders,
+    open_detector,
+    wants_engine,
+)
+from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
+from inference_server.models.store import ResolvedModel
+from inference_server.settings import Backend, DetectorSettings, Device, Precision
+from tests.server.detection.graphs import SIZE, constant_model, end_to_end
+
+ROW = (8.0, 8.0, 24.0, 40.0, 0.9, 0)
+ABSENT = BackendAbsent("it is not installed", "Install it.")
+BROKEN = BackendUnavailable("it does not work", "Update the driver.")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ResolvedModel:
+    """A model file that is fine."""
+    return ResolvedModel(constant_model(tmp_path / "m.onnx", end_to_end(ROW)), "m", "M")
+
+
+def opened(model: ResolvedModel, settings: DetectorSettings, failing: Mapping[Backend, Exception] = {}) -> Opened:
+    """Open with the real backends, some of which fail."""
+
+    def fails(error: Exception) -> Load:
+        def load(*_arguments: object) -> None:
+            raise error
+
+        return load  # type: ignore[return-value]
+
+    loaders = default_loaders(model.path.parent) | {backend: fails(error) for backend, error in failing.items()}
+    return open_detector(model, settings, loaders)
+
+
+def names(settings: DetectorSettings, path: str = "m.onnx") -> list[str]:
+    """Return backend, device and precision of each candidate, and ! where it is asked for."""
+    return [
+        f"{candidate.backend} {candidate.device} {candidate.precision}{'!' * candidate.asked_for}"
+        for candidate in candidates(settings, Path(path))
+    ]
+
+
+def test_by_itself_the_fastest_is_tried_first_and_the_processor_last() -> None:
+    assert names(DetectorSettings()) == ["tensorrt cuda f32", "onnx cuda f32", "openvino gpu f32", "onnx cpu f32"]
+    assert names(DetectorSettings(precision=Precision.BF16)) == [
+        "tensorrt cuda f32",
+        "onnx cuda f32",
+        "openvino gpu bf16",
+        "openvino cpu bf16",
+        "onnx cpu f32",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"device": "cpu"}, ["onnx cpu f32"]),
+        ({"device": "cuda"}, ["tensorrt cuda f32", "onnx cuda f32!", "onnx cpu f32"]),
+        ({"device": "gpu"}, ["openvino gpu f32!", "onnx cpu f32"]),
+        ({"device": "npu"}, ["openvino npu f32!", "onnx cpu f32"]),
+        ({"backend": "onnx"}, ["onnx cuda f32", "onnx cpu f32!"]),
+        ({"backend": "onnx-tensorrt", "precision": "f16"}, ["onnx-tensorrt cuda f16!", "onnx cpu f32"]),
+        ({"backend": "openvino"}, ["openvino auto f32!", "onnx cpu f32"]),
+        ({"backend": "tensorrt"}, ["tensorrt cuda f32!", "onnx cpu f32"]),
+        ({"backend": "pytorch"}, ["pytorch auto f32!", "onnx cpu f32"]),
+    ],
+)
+def test_what_is_named_is_asked_for(settings: dict[str, str], expected: list[str]) -> None:
+    assert names(DetectorSettings(**settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("m.pt", "pytorch auto f32!"), ("m.xml", "openvino auto f32!"), ("M.ENGINE", "tensorrt auto f32!")],
+)
+def test_a_file_that_one_backend_alone_reads_goes_to_it(file: str, expected: str) -> None:
+    assert names(DetectorSettings(), file) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "value"),
+    [
+        ("openvino", "device", "cuda"),
+        ("onnx", "device", "npu"),
+        ("onnx", "precision", "f16"),
+        ("tensorrt", "device", "cpu"),
+    ],
+)
+def test_what_a_backend_cannot_is_a_wrong_setting(backend: str, key: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=rf"with the backend {backend} the {key} is one of .*; it is {value}"):
+        DetectorSettings(**{"backend": backend, key: value})
+
+
+def test_what_nobody_asked_for_and_is_not_there_is_only_logged(
+    model: ResolvedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    got = opened(model, DetectorSettings(), {Backend.TENSORRT: ABSENT, Backend.OPENVINO: ABSENT})
+    assert (got.detector.provider, got.shortfall) == ("CPUExecutionProvider", None)
+    assert "cannot run on TensorRT on an NVIDIA GPU (f32): it is not installed" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+
+
+def test_what_is_there_and_does_not_work_is_told_though_nobody_asked_for_it(model: ResolvedModel) -> None:
+    got = opened(model, DetectorSettings(), {Backend.TENSORRT: BROKEN})
+    assert got.shortfall is not None
+    assert got.shortfall.message(got.detector.provider) == (
+        "The detector should run on TensorRT on an NVIDIA GPU (f32), but it does not work. "
+        "It runs on CPUExecutionProvider instead. Update the driver."
+    )
+
+
+@pytest.mark.parametrize("backend", [Backend.OPENVINO, Backend.TENSORRT, Backend.ONNX_TENSORRT])
+def test_what_was_asked_for_and_is_not_there_is_told(model: ResolvedModel, backend: Backend) -> None:
+    got = opened(model, DetectorSettings(backend=backend), {backend: ABSENT})
+    assert got.detector.provider == "CPUExecutionProvider"
+    assert got.shortfall is not None
+    assert (got.shortfall.reason, got.shortfall.remedy) == ("it is not installed", "Install it.")
+
+
+def test_a_provider_that_onnx_runtime_drops_is_noticed(
+    model: ResolvedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """This runtime says that it has CUDA; a session then runs on the processor, as with a driver that does not work."""
+    found = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession
+
+    def dropping(path: Path, options: object, providers: list[object]) -> object:
+        assert providers[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: found)
+    with monkeypatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", dropping)
+        loaders = default_loaders(model.path.parent)
+        with pytest.raises(BackendUnavailable, match="dropped CUDAExecutionProvider and took CPUExecutionProvider"):
+            loaders[Backend.ONNX](model.path, DetectorSettings(), Device.CUDA)
+
+
+def test_without_the_cuda_build_the_remedy_names_the_extra(model: ResolvedModel) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    got = opened(model, DetectorSettings(device=Device.CUDA), {Backend.TENSORRT: ABSENT})
+    assert got.shortfall is not None
+    assert got.shortfall.wanted == "ONNX Runtime on an NVIDIA GPU (f32)"
+    assert "has no CUDAExecutionProvider" in got.shortfall.reason
+    assert "uv pip install '.[gpu]'" in got.shortfall.remedy
+
+
+def test_an_extra_that_is_not_installed_is_named(model: ResolvedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    got = opened(model, DetectorSettings(backend=Backend.OPENVINO))
+    assert got.shortfall is not None
+    assert "OpenVINO is not installed" in got.shortfall.reason
+    assert got.shortfall.remedy == "Install the extra openvino: `uv pip install '.[openvino]'`."
+
+
+def test_a_precision_that_nothing_has_is_told(model: ResolvedModel) -> None:
+    settings = DetectorSettings(precision=Precision.F16)
+    got = opened(model, settings, {Backend.TENSORRT: ABSENT, Backend.OPENVINO: ABSENT})
+    assert got.shortfall is not None
+    assert got.shortfall.reason == "nothing here computes in f16"
+
+
+def test_a_wanted_size_that_the_model_does_not_take_is_refused(model: ResolvedModel, tmp_path: Path) -> None:
+    settings = DetectorSettings(backend=Backend.ONNX, device=Device.CPU, input_size=640)
+    with pytest.raises(DetectorUnusable, match=rf"640 pixels was wanted .*takes {SIZE} pixels and no other"):
+        opened(model, settings)
+    substitute = ResolvedModel(model.path, "m", "M", fallback=True, message="The wanted one is not there.")
+    assert opened(substitute, settings).detector.input_size == SIZE
+    anything = constant_model(tmp_path / "any.onnx", end_to_end(ROW), input_shape=("N", 3, "h", "w"))
+    assert opened(ResolvedModel(anything, "any", "Any"), settings).detector.input_size == 640
+
+
+@pytest.mark.parametrize("size", [319, 321, 1300, 336 + 8])
+def test_a_size_that_no_network_divides_is_a_wrong_setting(size: int) -> None:
+    with pytest.raises(ValidationError, match="input_size"):
+        DetectorSettings(input_size=size)
+
+
+def test_a_bad_model_is_refused_with_what_is_wrong_with_it_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.onnx"
+    page.write_text("<html>404</html>")
+    with pytest.raises(DetectorUnusable, match=r"^page.onnx cannot be used as a detector: an ONNX model was expected"):
+        opened(ResolvedModel(page, "page", "Page"), DetectorSettings(), {Backend.TENSORRT: ABSENT})
+
+
+def test_without_a_last_resort_the_remedies_are_in_the_error(tmp_path: Path) -> None:
+    model = ResolvedModel(tmp_path / "m.engine", "m", "M")
+    with pytest.raises(DetectorUnusable, match=r"m.engine cannot be used .*: it is not installed\. Install it\."):
+        opened(model, DetectorSettings(), {Backend.TENSORRT: ABSENT})
+
+
+def test_engines_are_for_onnx_files_on_nvidia() -> None:
+    assert wants_engine(DetectorSettings())
+    assert wants_engine(DetectorSettings(backend=Backend.TENSORRT))
+    assert not wants_engine(DetectorSettings(device=Device.CPU))
+    assert not wants_engine(DetectorSettings(backend=Backend.ONNX))
+
+
+def test_candidates_are_named_for_people() -> None:
+    candidate = Candidate(Backend.OPENVINO, Device.NPU, Precision.F16)
+    assert str(candidate) == "OpenVINO on an Intel NPU (f16)"
