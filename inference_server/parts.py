@@ -10,6 +10,8 @@ from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
+from inference_server.detection.backends.remote import RemoteDetector
+from inference_server.detection.detector import Detector
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
@@ -35,6 +37,7 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.redis_broker import RedisBroker
+from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.replay import AutomaticReplay
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
@@ -42,7 +45,13 @@ from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.workers import Heartbeat, worker_name
-from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings, WatchRoot
+from inference_server.settings import (
+    BACKUP_PASSPHRASE_VARIABLE,
+    DetectorBackend,
+    RemoteFallback,
+    Settings,
+    WatchRoot,
+)
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -51,6 +60,11 @@ SHARED_RECHECK_SECONDS = 0.25
 """How often announcements of other processes are looked for, who cannot wake anybody here."""
 
 type Run = Callable[[], Awaitable[None]]
+
+
+def local_detector(settings: Settings) -> Callable[[ResolvedModel], Detector]:
+    """Return what loads a model on this machine, as the settings say; it blocks."""
+    return lambda model: OnnxDetector(model.path, settings.detector, name=model.name)
 
 
 class Parts:
@@ -73,7 +87,10 @@ class Parts:
         self._announced = Signal()
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
-        self._judging = Judging(self.health, self._server_changed)
+        self._remote = self._build_remote()
+        self._judging = Judging(
+            self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
+        )
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -117,7 +134,10 @@ class Parts:
             yield from self._keeping_parts()
 
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
-        yield "detector", self._load_detector
+        if self._judges_here:
+            yield "detector", self._load_detector
+        if self._remote is not None:
+            yield "detector service", RemoteWatch(self._judging, self._remote).run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
             for _ in range(stage.lanes):
@@ -125,7 +145,8 @@ class Parts:
         yield "status", self._status_watch().run
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
-        yield "replay", AutomaticReplay(self._database, self.broker, self._judging.breaker).run
+        for breaker in {self._judging.breaker, self._judging.remote_breaker}:
+            yield "replay", AutomaticReplay(self._database, self.broker, breaker).run
 
     def _ingesting_parts(self) -> Iterator[tuple[str, Run]]:
         clips = self._clips()
@@ -149,14 +170,25 @@ class Parts:
         streams = Streams(url, prefix=f"hsi:{self._server_id}", worker=self._worker)
         return RedisBroker(self._database, self._clock, streams=streams, health=self.health, worker=self._worker)
 
+    async def close_remote(self) -> None:
+        """Close the connections to a detector service."""
+        if self._remote is not None:
+            await self._remote.close()
+
+    @property
+    def _judges_here(self) -> bool:
+        """Whether this machine has a detector of its own, be it to stand in for another one."""
+        settings = self._settings.detector
+        return settings.backend is not DetectorBackend.REMOTE or settings.remote.fallback is RemoteFallback.LOCAL
+
+    def _build_remote(self) -> RemoteDetector | None:
+        settings = self._settings.detector
+        return RemoteDetector(settings) if settings.backend is DetectorBackend.REMOTE else None
+
     async def _load_detector(self) -> None:
         settings = self._settings.detector
         store = ModelStore(self._settings.models_folder)
-
-        def build(model: ResolvedModel) -> OnnxDetector:
-            return OnnxDetector(model.path, settings, name=model.name)
-
-        await self._judging.load(lambda: store.resolve(settings), build)
+        await self._judging.load(lambda: store.resolve(settings), local_detector(self._settings))
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging
