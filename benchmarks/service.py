@@ -52,7 +52,7 @@ class Service:
             "HSI_DETECTOR_SERVICE__TOKEN": TOKEN,
             "HSI_LOG_LEVEL": "warning",
         }
-        command = [Path(sys.executable).with_name("hsi"), "serve", "--role", "detector"]
+        command: list[str | Path] = [Path(sys.executable).with_name("hsi"), "serve", "--role", "detector"]
         self.process = Child(
             "Detector service", command, log=folder / "log", directory=REPOSITORY, environment=settings
         )
