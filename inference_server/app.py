@@ -17,9 +17,10 @@ from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.api.server import ApiServer
 from inference_server.core.clock import Clock, SystemClock
 from inference_server.core.worker import Role
+from inference_server.detector_service.service import DetectorService
 from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
-from inference_server.parts import Parts
+from inference_server.parts import Parts, local_detector
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.supervise import Supervisor
 from inference_server.settings import Settings
@@ -122,6 +123,7 @@ class Server:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.close_remote()
             parts.threads.stop()
             self.stuck = parts.threads.stuck
 
@@ -173,7 +175,9 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    server = Server(settings, role=role)
+    server = (
+        DetectorService(settings, local_detector(settings)) if role is Role.DETECTOR else Server(settings, role=role)
+    )
     await server.run(stop)
     if server.stuck:
         _end("%d calls of the detector hang", server.stuck)

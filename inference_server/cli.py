@@ -13,6 +13,7 @@ from inference_server import __version__
 from inference_server.api.server import CannotListenError
 from inference_server.commands import backup, cameras, dead_letters, ftp, models, restore, serve, storage, tokens
 from inference_server.commands.command import Command
+from inference_server.detector_service.service import DetectorServiceMisplacedError
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
 from inference_server.pipeline.streams import RedisMissingError
@@ -26,6 +27,7 @@ EXPLAINED = (
     CannotListenError,
     DataFolderError,
     DatabaseUnusableError,
+    DetectorServiceMisplacedError,
     ModelUnavailable,
     RedisMissingError,
 )

@@ -19,6 +19,7 @@ from inference_server.detection.backends.opening import (
     open_detector,
     wants_engine,
 )
+from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -45,6 +46,7 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.redis_broker import RedisBroker
+from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.replay import AutomaticReplay
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
@@ -52,7 +54,13 @@ from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.workers import Heartbeat, worker_name
-from inference_server.settings import BACKUP_PASSPHRASE_VARIABLE, Settings, WatchRoot
+from inference_server.settings import (
+    BACKUP_PASSPHRASE_VARIABLE,
+    Backend,
+    RemoteFallback,
+    Settings,
+    WatchRoot,
+)
 from inference_server.storage.data_folder import DataFolder
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -61,6 +69,16 @@ SHARED_RECHECK_SECONDS = 0.25
 """How often announcements of other processes are looked for, who cannot wake anybody here."""
 
 type Run = Callable[[], Awaitable[None]]
+
+
+def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
+    """Return what opens a model on this machine, on the best of what the settings allow."""
+    loaders = default_loaders(_engines_folder(settings))
+    return lambda model: open_detector(model, settings.detector, loaders)
+
+
+def _engines_folder(settings: Settings) -> Path:
+    return settings.models_folder / "engines"
 
 
 class Parts:
@@ -83,7 +101,10 @@ class Parts:
         self._announced = Signal()
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
-        self._judging = Judging(self.health, self._server_changed)
+        self._remote = self._build_remote()
+        self._judging = Judging(
+            self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
+        )
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -127,9 +148,12 @@ class Parts:
             yield from self._keeping_parts()
 
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
-        yield "detector", self._load_detector
-        if wants_engine(self._settings.detector):
-            yield "engine", self._engine_building().run
+        if self._judges_here:
+            yield "detector", self._load_detector
+            if wants_engine(self._settings.detector):
+                yield "engine", self._engine_building().run
+        if self._remote is not None:
+            yield "detector service", RemoteWatch(self._judging, self._remote).run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
             for _ in range(stage.lanes):
@@ -137,7 +161,8 @@ class Parts:
         yield "status", self._status_watch().run
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
-        yield "replay", AutomaticReplay(self._database, self.broker, self._judging.breaker).run
+        for breaker in {self._judging.breaker, self._judging.remote_breaker}:
+            yield "replay", AutomaticReplay(self._database, self.broker, breaker).run
 
     def _ingesting_parts(self) -> Iterator[tuple[str, Run]]:
         clips = self._clips()
@@ -161,24 +186,32 @@ class Parts:
         streams = Streams(url, prefix=f"hsi:{self._server_id}", worker=self._worker)
         return RedisBroker(self._database, self._clock, streams=streams, health=self.health, worker=self._worker)
 
-    async def _load_detector(self) -> None:
-        store = ModelStore(self._settings.models_folder)
-        await self._judging.load(lambda: store.resolve(self._settings.detector), self._open_detector)
-
-    def _open_detector(self, model: ResolvedModel) -> Opened:
-        return open_detector(model, self._settings.detector, default_loaders(self._engines_folder))
+    async def close_remote(self) -> None:
+        """Close the connections to a detector service."""
+        if self._remote is not None:
+            await self._remote.close()
 
     @property
-    def _engines_folder(self) -> Path:
-        return self._settings.models_folder / "engines"
+    def _judges_here(self) -> bool:
+        """Whether this machine has a detector of its own, be it to stand in for another one."""
+        settings = self._settings.detector
+        return settings.backend is not Backend.REMOTE or settings.remote.fallback is RemoteFallback.LOCAL
+
+    def _build_remote(self) -> RemoteDetector | None:
+        settings = self._settings.detector
+        return RemoteDetector(settings) if settings.backend is Backend.REMOTE else None
+
+    async def _load_detector(self) -> None:
+        store = ModelStore(self._settings.models_folder)
+        await self._judging.load(lambda: store.resolve(self._settings.detector), local_detector(self._settings))
 
     def _engine_building(self) -> EngineBuilding:
         return EngineBuilding(
             self._judging,
-            EngineCache(self._engines_folder),
+            EngineCache(_engines_folder(self._settings)),
             ToolBuilder(),
             key_of=lambda model: engine_key_of(model, self._settings.detector),
-            open_again=self._open_detector,
+            open_again=local_detector(self._settings),
             health=self.health,
         )
 

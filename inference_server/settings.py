@@ -9,6 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal, override
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -63,6 +64,7 @@ MEDIA_FOLDER = "media"
 """The folder of the judged pictures, in the data folder."""
 MOST_PIXELS = 178_956_970
 """Pillow opens no larger picture."""
+TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 SLOWEST_BYTES_PER_SECOND = 64 << 10
 """The least that an upload may be limited to."""
 
@@ -235,6 +237,8 @@ class Backend(StrEnum):
     """A checkpoint (.pt), by Ultralytics in a process of its own."""
     TENSORRT = "tensorrt"
     """An engine, built on the GPU that it runs on."""
+    REMOTE = "remote"
+    """A detector service elsewhere."""
 
 
 class Device(StrEnum):
@@ -272,6 +276,7 @@ DEVICES: dict[Backend, frozenset[Device]] = {
     Backend.OPENVINO: frozenset({Device.AUTO, Device.CPU, Device.GPU, Device.NPU}),
     Backend.PYTORCH: frozenset({Device.AUTO, Device.CPU, Device.CUDA}),
     Backend.TENSORRT: frozenset({Device.AUTO, Device.CUDA}),
+    Backend.REMOTE: frozenset(Device),
 }
 PRECISIONS: dict[Backend, frozenset[Precision]] = {
     Backend.AUTO: frozenset(Precision),
@@ -280,12 +285,96 @@ PRECISIONS: dict[Backend, frozenset[Precision]] = {
     Backend.OPENVINO: frozenset(Precision),
     Backend.PYTORCH: frozenset({Precision.F32, Precision.F16}),
     Backend.TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.REMOTE: frozenset(Precision),
 }
+
+
+class RemoteFallback(StrEnum):
+    """Who judges while the detector service elsewhere is down."""
+
+    LOCAL = "local"
+    """The detector on this machine that the other settings mean."""
+    NONE = "none"
+    """Nobody: pictures wait."""
+
+
+class RemoteDetectorSettings(Section):
+    """A detector service elsewhere."""
+
+    url: str | None = None
+    """Where it is, for instance http://gpu.local:8095."""
+    token: SecretStr | None = None
+    connect_seconds: Annotated[float, Field(ge=0.1, le=60)] = 3.0
+    timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
+    """How long it may take for one picture, waiting for its turn there included."""
+    parallel: Annotated[int, Field(ge=1, le=64)] = 16
+    """Pictures that are on their way at a time."""
+    fallback: RemoteFallback = RemoteFallback.LOCAL
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"this is no URL ({error}); write http://HOST:8095") from error
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+            raise ValueError("this is no URL of a detector service; write http://HOST:8095")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("the URL holds more than host, port and path; the token is a setting of its own")
+        return value.rstrip("/")
+
+    @field_validator("token")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked_token(value)
+
+
+class DetectorServiceSettings(Section):
+    """The detector service (`hsi serve --role detector`). Sizes are bytes, pixels are width times height."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - reached from other hosts by design; a token is always needed
+    port: Annotated[int, Field(ge=1, le=65535)] = 8095
+    token: SecretStr | None = None
+    """None means the one in the file `detector-token` of the data folder, which the first start makes."""
+    max_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 10 << 20
+    max_pixels: Annotated[int, Field(ge=1024, le=MOST_PIXELS)] = 50_000_000
+    max_pictures: Annotated[int, Field(ge=1, le=256)] = 32
+    """Of one request."""
+    max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Pictures that are here at a time; a request that brings more is told to come later."""
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 4.0
+    """How long a batch that is not full waits for pictures that are being decoded."""
+    timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 30.0
+    """How long a request may wait for its answer, and an inference take."""
+
+    @field_validator("token")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked_token(value)
+
+    @model_validator(mode="after")
+    def _a_whole_request_fits(self) -> "DetectorServiceSettings":
+        if self.max_pictures > self.max_waiting:
+            raise ValueError(
+                f"max_pictures ({self.max_pictures}) must not be more than max_waiting ({self.max_waiting})"
+            )
+        return self
+
+
+def _checked_token(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError("a token has 16 to 200 letters, digits, hyphens and underscores")
+    return value
 
 
 class DetectorSettings(Section):
     """Which detector runs, on what, and what it keeps."""
 
+    remote: RemoteDetectorSettings = RemoteDetectorSettings()
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = "yolo26n"
     fallback_model: str | None = "yolov3-tiny"
     model_file: FilePath | None = None
@@ -312,6 +401,14 @@ class DetectorSettings(Section):
             if value not in allowed:
                 names = ", ".join(sorted(allowed))
                 raise ValueError(f"with the backend {self.backend} the {key} is one of {names}; it is {value}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_remote_detector_is_somewhere(self) -> "DetectorSettings":
+        if self.backend is Backend.REMOTE:
+            for name, value in (("url", self.remote.url), ("token", self.remote.token)):
+                if value is None:
+                    raise ValueError(f"backend remote needs remote.{name}: that of the detector service")
         return self
 
     def threshold(self, label: Label) -> float:
@@ -492,6 +589,7 @@ class Settings(BaseSettings):
     ftp: FtpSettings = FtpSettings()
     clips: ClipSettings = ClipSettings()
     detector: DetectorSettings = DetectorSettings()
+    detector_service: DetectorServiceSettings = DetectorServiceSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()

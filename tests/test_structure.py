@@ -24,6 +24,17 @@ ALLOWED: dict[str, set[str]] = {
     "ingest": {"core", "settings", "storage", "observability"},
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
     "api": {"core", "settings", "storage", "observability", "detection"},
+    "detector_service": {
+        "core",
+        "settings",
+        "storage",
+        "observability",
+        "detection",
+        "models",
+        "ingest",
+        "pipeline",
+        "api",
+    },
 }
 """What each room may import besides itself and the package's own names; those of TOP may import everything."""
 TOP = {"app", "parts", "cli", "commands", "__main__"}

@@ -8,7 +8,7 @@ from typing import Any, override
 
 from aiohttp import web
 
-from inference_server.api.context import CONTEXT, ApiLimits
+from inference_server.api.context import ApiLimits
 from inference_server.api.middlewares import make_safe
 from inference_server.api.problems import ProblemCode, ProblemError
 
@@ -16,16 +16,22 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LimitedRunner(web.AppRunner):
-    """Runs the application on connections that are limited as its context says."""
+    """Runs an application on connections that are limited."""
+
+    def __init__(self, application: web.Application, limits: ApiLimits, **arguments: Any) -> None:
+        """Take the application and the limits; the rest is for aiohttp."""
+        super().__init__(application, **arguments)
+        self._limits = limits
 
     @override
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        limits = self.app[CONTEXT].limits
+        limits = self._limits
         return _LimitedServer(
             made.request_handler,
             limits,
             request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
             access_log=None,
             keepalive_timeout=limits.keepalive_seconds,
         )

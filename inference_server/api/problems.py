@@ -43,6 +43,7 @@ class ProblemCode(StrEnum):
     CLEANUP_RUNNING = "cleanup_running"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
+    DETECTOR_DOWN = "detector_down"
     INTERNAL = "internal"
 
     @property
@@ -86,6 +87,7 @@ _KINDS = {
     ProblemCode.CLEANUP_RUNNING: ProblemKind(409, "Cleanup is running"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
     ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
+    ProblemCode.DETECTOR_DOWN: ProblemKind(503, "Detector down"),
     ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
 }
 

@@ -24,7 +24,7 @@ class ApiServer:
         self._host = host
         self._port = port
         self._runner = LimitedRunner(
-            create_application(context), handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
+            create_application(context), context.limits, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS
         )
 
     async def start(self) -> None:
@@ -34,7 +34,7 @@ class ApiServer:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise CannotListenError(_explain(error, self._host, self._port)) from error
+            raise cannot_listen(error, self._host, self._port, "HSI_API") from error
 
     @property
     def port(self) -> int:
@@ -48,12 +48,17 @@ class ApiServer:
         await self._runner.cleanup()
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
+def cannot_listen(error: OSError, host: str, port: int, setting: str) -> CannotListenError:
+    """Return the error that explains why an address cannot be listened on; `setting` begins its variables' names."""
     if error.errno == errno.EADDRINUSE:
-        return (
+        return CannotListenError(
             f"Port {port} on {host} is in use by another program. "
-            "Stop that program, or set HSI_API__PORT to a free port."
+            f"Stop that program, or set {setting}__PORT to a free port."
         )
     if error.errno == errno.EACCES:
-        return f"Port {port} needs privileges that this program lacks. Set HSI_API__PORT to 1024 or more."
-    return f"{host} port {port} cannot be listened on ({error.strerror}). Check HSI_API__HOST and HSI_API__PORT."
+        return CannotListenError(
+            f"Port {port} needs privileges that this program lacks. Set {setting}__PORT to 1024 or more."
+        )
+    return CannotListenError(
+        f"{host} port {port} cannot be listened on ({error.strerror}). Check {setting}__HOST and {setting}__PORT."
+    )

@@ -17,7 +17,8 @@ def register(commands: Commands) -> None:
         type=Role,
         choices=list(Role),
         default=Role.ALL,
-        help="all: everything (default); pipeline: a further worker that judges what another process admits",
+        help="all: everything (default); pipeline: a further worker that judges what another process admits; "
+        "detector: the detector alone, for servers elsewhere",
     )
     parser.set_defaults(command=_serve)
 

@@ -15,6 +15,8 @@ class Role(StrEnum):
     """Everything: one per database."""
     PIPELINE = "pipeline"
     """The stages alone: any number more."""
+    DETECTOR = "detector"
+    """The detector alone, for servers elsewhere: it works on no database."""
 
 
 @dataclass(frozen=True, slots=True)

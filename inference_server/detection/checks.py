@@ -5,18 +5,20 @@ import math
 from collections.abc import Sequence
 
 from inference_server.core.detection import Box, Detection
-from inference_server.detection.detector import Picture
+from inference_server.detection.detector import Picture, StoredPicture
 from inference_server.detection.errors import DetectorLied
 
 
-def checked(pictures: Sequence[Picture], found: Sequence[Sequence[Detection]] | None) -> list[tuple[Detection, ...]]:
+def checked(
+    pictures: Sequence[Picture | StoredPicture], found: Sequence[Sequence[Detection]] | None
+) -> list[tuple[Detection, ...]]:
     """Return the detections, each box cut at its picture's edges. Raises DetectorLied for what no picture can hold."""
     if found is None or len(found) != len(pictures):
         raise DetectorLied(f"{len(pictures)} pictures, {0 if found is None else len(found)} results")
     return [tuple(_checked(picture, item) for item in items) for picture, items in zip(pictures, found, strict=True)]
 
 
-def _checked(picture: Picture, detection: Detection) -> Detection:
+def _checked(picture: Picture | StoredPicture, detection: Detection) -> Detection:
     box = detection.box
     if not 0 <= detection.confidence <= 1:
         raise DetectorLied(f"a {detection.label} with confidence {detection.confidence}")

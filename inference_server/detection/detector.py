@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ class Picture:
     """
 
     pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredPicture:
+    """A frame as it is stored: the bytes of a JPEG or PNG, and its width and height in pixels."""
+
+    content: bytes
     width: int
     height: int
 
@@ -48,4 +57,20 @@ class Detector(Protocol):
 
     def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
         """Return each picture's detections, best first, with boxes in pixels of the frame."""
+        ...
+
+
+@runtime_checkable
+class DetectorElsewhere(Detector, Protocol):
+    """A detector on another machine: it takes frames as they are stored, and is waited for instead of worked for."""
+
+    async def detect_stored(self, pictures: Sequence[StoredPicture]) -> list[tuple[Detection, ...]]:
+        """Return each frame's detections, best first, with boxes in pixels of the frame.
+
+        Raises PictureUnreadable, DetectorLied, DetectorElsewhereError.
+        """
+        ...
+
+    async def try_out(self) -> None:
+        """Return once it has judged a picture that holds nothing. Raises DetectorLied, DetectorElsewhereError."""
         ...

@@ -10,6 +10,15 @@ class DetectorLied(Exception):
     """A detector gave an answer that cannot be true."""
 
 
+class DetectorElsewhereError(Exception):
+    """A detector on another machine gives no answer. `remedy` is a sentence that says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        """Keep the reason and the remedy apart; both are plain words."""
+        super().__init__(message)
+        self.remedy = remedy
+
+
 class PictureUnreadable(Exception):
     """The bytes are no picture that can be decoded."""
 

@@ -71,16 +71,16 @@ def _decode_with_pillow(data: bytes, size: int) -> Picture:
         return Picture(np.asarray(fitting), *image.size)
 
 
-def decode_jpeg_scaled(data: bytes, size: int) -> Picture:
+def decode_jpeg_scaled(data: bytes, size: int, *, strict: bool = False) -> Picture:
     """Decode a JPEG in the frequency domain to the smallest of its scales that fills the letterbox of `size`.
 
     Raises ValueError for bytes that are no JPEG or a JPEG in a colour space that has no way to RGB. A file that ends
-    early is decoded as far as it goes.
+    early is decoded as far as it goes; where `strict`, it is a ValueError, as is every other irregularity.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     target = Letterbox.fit(width, height, size)
     pixels = simplejpeg.decode_jpeg(
-        data, "RGB", min_height=target.height, min_width=target.width, fastdct=True, strict=False
+        data, "RGB", min_height=target.height, min_width=target.width, fastdct=True, strict=strict
     )
     return Picture(pixels, width, height)
 

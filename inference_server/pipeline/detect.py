@@ -2,6 +2,7 @@
 """Detect: finds the objects in admitted frames, several frames of any cameras at a time."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -10,17 +11,19 @@ from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
 from inference_server.detection.checks import checked
-from inference_server.detection.detector import Detector, Picture
-from inference_server.detection.errors import PictureUnreadable
+from inference_server.detection.detector import Detector, DetectorElsewhere, Picture, StoredPicture
+from inference_server.detection.errors import DetectorElsewhereError, PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
 from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.inference import InferenceThreads
-from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.judging import Judging, Service
 from inference_server.pipeline.retry import PermanentError
 from inference_server.storage import frames
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
+
+_LOGGER = logging.getLogger(__name__)
 
 BATCH = 32
 PATIENCE_SECONDS = 30.0
@@ -62,20 +65,18 @@ class DetectStage:
     @property
     def batch_size(self) -> int:
         """As many as one transaction should hold; one alone to try a detector that failed."""
-        return BATCH if self._judging.breaker.is_closed else 1
+        return BATCH if any(service.breaker.is_closed for service in self._judging.services) else 1
 
     async def ready(self) -> None:
         """Return once there is a detector that works, or may be tried."""
-        await self._judging.detector()
-        await self._judging.breaker.ready()
+        await self._judging.ready()
 
     async def consume(self, messages: Sequence[Message]) -> None:
         """Detect in all frames at once, and commit what was found with the next messages."""
-        detector = await self._judging.detector()
         async with self._database.reading() as connection:
             known = await frames.get_many(connection, [message.work.subject_id for message in messages])
         wanted = [self._frame(known, message) for message in messages]
-        found = await self._found(detector, wanted)
+        found = await self._found(wanted)
         now = self._clock.now()
         following = [
             Work(StageName.GATHER, frame.id, frame.camera_id, now, message.work.priority)
@@ -86,27 +87,53 @@ class DetectStage:
             await frames.add_detections(transaction.connection, found)
             await transaction.publish(following)
 
-    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    async def _found(self, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+        """Return each frame's detections: of the first detector that gives them."""
+        *first, last = self._judging.services
+        for service in first:
+            try:
+                return await self._found_by(service, wanted)
+            except (ServiceError, ServiceDownError) as error:
+                _LOGGER.debug("Another detector stands in: %s", error)
+        return await self._found_by(last, wanted)
+
+    async def _found_by(self, service: Service, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
         """Return each frame's detections. A failure is the detector's, unless it is the picture's."""
-        breaker = self._judging.breaker
+        breaker = service.breaker
         breaker.begin()
         try:
-            shares = await self._threads.run_all(
-                partial(self._detect, detector),
-                _shares(wanted, detector.parallel),
-                PATIENCE_SECONDS + PATIENCE_PER_PICTURE_SECONDS * len(wanted),
-            )
+            found = await self._detected(service.detector, wanted)
         except (PermanentError, PictureNotReadError, asyncio.CancelledError):
             breaker.left_open()
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = explained(error)
             breaker.failed(reason, [frame.id for frame in wanted])
             if breaker.is_closed:
                 raise ServiceError(breaker.service, reason) from error
             raise ServiceDownError(reason, tried=True) from error
         breaker.succeeded()
+        return found
+
+    async def _detected(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+        if isinstance(detector, DetectorElsewhere):
+            return await self._detected_elsewhere(detector, wanted)
+        shares = await self._threads.run_all(
+            partial(self._detect, detector),
+            _shares(wanted, detector.parallel),
+            PATIENCE_SECONDS + PATIENCE_PER_PICTURE_SECONDS * len(wanted),
+        )
         return {frame_id: detections for share in shares for frame_id, detections in share.items()}
+
+    async def _detected_elsewhere(
+        self, detector: DetectorElsewhere, wanted: Sequence[Frame]
+    ) -> Mapping[int, Sequence[Detection]]:
+        pictures = await asyncio.to_thread(lambda: [self._stored(frame) for frame in wanted])
+        try:
+            found = checked(pictures, await detector.detect_stored(pictures))
+        except PictureUnreadable as error:
+            raise PermanentError(str(error)) from error
+        return {frame.id: detections for frame, detections in zip(wanted, found, strict=True)}
 
     def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
@@ -114,15 +141,22 @@ class DetectStage:
             frame.id: found for frame, found in zip(wanted, checked(pictures, detector.detect(pictures)), strict=True)
         }
 
+    def _stored(self, frame: Frame) -> StoredPicture:
+        return StoredPicture(self._read(frame), frame.width, frame.height)
+
     def _decode(self, frame: Frame, size: int) -> Picture:
         try:
-            return decode_picture(self._media.read(frame.media_path), size)
+            return decode_picture(self._read(frame), size)
+        except PictureUnreadable as error:
+            raise PermanentError(f"the picture {frame.media_path} cannot be decoded: {error}") from error
+
+    def _read(self, frame: Frame) -> bytes:
+        try:
+            return self._media.read(frame.media_path)
         except FileNotFoundError as error:
             raise PermanentError(f"the picture {frame.media_path} is gone from the media folder") from error
         except OSError as error:
             raise PictureNotReadError(f"the picture {frame.media_path} cannot be read: {error}") from error
-        except PictureUnreadable as error:
-            raise PermanentError(f"the picture {frame.media_path} cannot be decoded: {error}") from error
 
     @staticmethod
     def _frame(known: Mapping[int, Frame], message: Message) -> Frame:
@@ -134,3 +168,10 @@ class DetectStage:
 def _shares(frames_wanted: Sequence[Frame], count: int) -> list[Sequence[Frame]]:
     """Divide frames among at most `count` threads, evenly."""
     return [share for start in range(count) if (share := frames_wanted[start::count])]
+
+
+def explained(error: Exception) -> str:
+    """Return why a detector failed, and what to do where that is known."""
+    if isinstance(error, DetectorElsewhereError):
+        return f"{error} {error.remedy}"
+    return f"{type(error).__name__}: {error}"

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Judging: whether pictures can be judged now. Loads the detector, exchanges it, and tells everybody of changes."""
+"""Judging: who judges pictures now, if anybody does. Loads the detector, exchanges it, and tells everybody of changes.
+
+There is a detector on this machine, one on another machine, or both. The one elsewhere comes first; the one here stands
+in for it while it is down.
+"""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
@@ -19,61 +23,126 @@ from inference_server.pipeline.breaker import CircuitBreaker
 _LOGGER = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 60.0
+REMOTE_FAILURES = 3
+"""Failures in a row after which a detector elsewhere is left alone, where another one stands in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A detector and the breaker before it."""
+
+    detector: Detector
+    breaker: CircuitBreaker
 
 
 class Judging:
-    """Holds the detector and its status."""
+    """Holds the detectors and their common status."""
 
-    def __init__(self, health: HealthBoard, changed: Signal) -> None:
-        """Start without a detector; `changed` is notified with every new status."""
+    def __init__(self, health: HealthBoard, changed: Signal, *, remote: bool = False, local: bool = True) -> None:
+        """Start without a detector; `changed` is notified with every new status.
+
+        `remote` and `local` say which ones are to come: one elsewhere, one on this machine.
+        """
         self._health = health
         self.changed = changed
-        self._detector: Detector | None = None
+        self._expects_remote = remote
+        self._expects_local = local
+        self._local: Service | None = None
         self._model: ResolvedModel | None = None
+        self._local_status = DetectorStatus(DetectorState.STARTING)
+        self._remote: Service | None = None
+        self._remote_error: str | None = None
         self._loaded = asyncio.Event()
-        self._status = DetectorStatus(DetectorState.STARTING)
+        self._told: tuple[DetectorState, bool, str | None] | None = None
         self.breaker = CircuitBreaker("detector", self._breaker_moved)
-        self._report(HealthState.DEGRADED)
+        """Of whoever judges last: when it is open, nobody judges."""
+        self.remote_breaker = (
+            CircuitBreaker("detector", self._breaker_moved, failures=REMOTE_FAILURES) if local else self.breaker
+        )
+        self._report()
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The detectors that there are; each stands in for the one before it."""
+        return tuple(service for service in (self._remote, self._local) if service is not None)
 
     @property
     def status(self) -> DetectorStatus:
-        """How the detector is: down also while it is left alone because it failed again and again."""
-        if self.breaker.is_closed:
-            return self._status
-        message = f"The detector fails: {self.breaker.last_error}. It is tried again by itself."
-        return replace(self._status, state=DetectorState.DOWN, message=message)
+        """How it is: down also while all detectors are left alone because they failed again and again."""
+        if self._remote is not None and self._remote.breaker.is_closed:
+            detector = self._remote.detector
+            return DetectorStatus(DetectorState.OK, "remote", detector.name, provider=detector.provider)
+        if self._local is not None and self._local.breaker.is_closed:
+            return self._stand_in() if self._expects_remote else self._local_status
+        if self.services:
+            message = f"The detector fails: {self.services[-1].breaker.last_error}. It is tried again by itself."
+            return replace(self._local_status, state=DetectorState.DOWN, message=message)
+        if self._remote_error is None or (self._local_status.state is not DetectorState.DOWN and self._expects_local):
+            return self._local_status
+        messages = [self._remote_error, self._local_status.message]
+        return DetectorStatus(DetectorState.DOWN, message=" ".join(filter(None, messages)))
+
+    def _stand_in(self) -> DetectorStatus:
+        """Return the status while the detector on this machine stands in for the one elsewhere."""
+        error = self._remote.breaker.last_error if self._remote else self._remote_error
+        name = self._local_status.name
+        message = (
+            f"{error or 'The detector service was not reached yet.'} "
+            f"{name} on this machine judges meanwhile; the other one is tried again by itself."
+        )
+        return replace(self._local_status, fallback=True, message=message)
 
     def _breaker_moved(self) -> None:
-        if self.breaker.is_closed:
-            _LOGGER.info("The detector works again")
-            self._report(self._working_state)
-        else:
-            _LOGGER.error(
-                "The detector is left alone for a while (%s): %s", self.breaker.state, self.breaker.last_error
-            )
-            self._report(HealthState.DOWN)
+        self._report()
+        self._tell()
         self.changed.notify()
 
+    def _tell(self) -> None:
+        """Log who judges, when that has changed."""
+        status = self.status
+        if self._told == (told := (status.state, status.fallback, status.provider)):
+            return
+        self._told = told
+        if not status.judges:
+            _LOGGER.error("The detector is left alone for a while: %s", status.message)
+        elif not status.is_wanted:
+            _LOGGER.warning("%s", status.message)
+        else:
+            _LOGGER.info("%s judges on %s", status.name, status.provider)
+
     async def detector(self) -> Detector:
-        """Return the detector, as soon as there is one."""
+        """Return the first detector, as soon as there is one."""
         await self._loaded.wait()
-        if self._detector is None:
-            raise RuntimeError("the detector was taken away")
-        return self._detector
+        return self.services[0].detector
+
+    async def ready(self) -> None:
+        """Return once there is a detector that works, or may be tried."""
+        await self._loaded.wait()
+        while not await self._first_ready():
+            pass
+
+    async def _first_ready(self) -> bool:
+        """Wait for a detector to be ready; return False when the detectors changed before one was."""
+        changing = asyncio.ensure_future(self.changed.wait(self.changed.count))
+        waiting = [asyncio.ensure_future(service.breaker.ready()) for service in self.services]
+        try:
+            done, _ = await asyncio.wait([changing, *waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (changing, *waiting):
+                each.cancel()
+        return any(each in done for each in waiting)
 
     async def model(self) -> ResolvedModel:
-        """Return the model in use, as soon as there is one."""
-        await self._loaded.wait()
-        if self._model is None:
-            raise RuntimeError("the model was taken away")
+        """Return the model that is used on this machine, as soon as there is one."""
+        while self._model is None:
+            await self.changed.wait(self.changed.count)
         return self._model
 
     async def load(
         self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Opened]
     ) -> None:
-        """Load the detector, trying again until it works. `build` blocks and runs on a worker thread."""
-        while not self._loaded.is_set():
-            self._report(HealthState.DEGRADED)
+        """Load the detector of this machine, trying again until it works. `build` blocks and runs on a thread."""
+        while self._local is None:
             try:
                 model = await resolve()
                 opened = await asyncio.to_thread(build, model)
@@ -86,17 +155,32 @@ class Judging:
     def exchange(self, opened: Opened) -> None:
         """Go on with another detector for the same model. Pictures under way end on the old one; none is lost.
 
-        May be called once there is a detector.
+        May be called once this machine has a detector.
         """
         if self._model is None:
             raise RuntimeError("there is no detector yet that could be exchanged")
         self._use(self._model, opened)
 
+    def reached(self, detector: Detector) -> None:
+        """Note that the detector elsewhere answers for the first time: from now on it judges."""
+        _LOGGER.info("Detector service ready: %s on %s", detector.name, detector.provider)
+        self._remote_error = None
+        self._remote = Service(detector, self.remote_breaker)
+        self._there_is_one()
+
+    def missed(self, error: str) -> None:
+        """Note that the detector elsewhere did not answer so far, and why."""
+        if error != self._remote_error:
+            _LOGGER.error("No detector elsewhere: %s", error)
+        self._remote_error = error
+        self._report()
+        self.changed.notify()
+
     def _use(self, model: ResolvedModel, opened: Opened) -> None:
         detector, shortfall = opened.detector, opened.shortfall
         messages = [model.message, shortfall.message(detector.provider) if shortfall else None]
-        self._model, self._detector = model, detector
-        self._status = DetectorStatus(
+        self._model, self._local = model, Service(detector, self.breaker)
+        self._local_status = DetectorStatus(
             DetectorState.OK,
             model.model_id,
             model.name,
@@ -105,36 +189,51 @@ class Judging:
             " ".join(message for message in messages if message) or None,
             shortfall.wanted if shortfall else None,
         )
-        if self._status.message:
-            _LOGGER.warning("%s", self._status.message)
         _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
-        self._report(self._working_state if self.breaker.is_closed else HealthState.DOWN)
+        self._there_is_one()
+
+    def _there_is_one(self) -> None:
+        self._report()
+        self._tell()
         self._loaded.set()
         self.changed.notify()
-
-    @property
-    def _working_state(self) -> HealthState:
-        return HealthState.OK if self._status.is_wanted else HealthState.DEGRADED
 
     def _fail(self, error: ModelUnavailable | DetectorUnusable) -> None:
         remedy = error.remedy if isinstance(error, ModelUnavailable) else "Choose another model file."
         message = f"{str(error).rstrip('.')}. {remedy}"
         _LOGGER.error("No detector: %s Trying again in %d s.", message, TRY_AGAIN_SECONDS)
-        self._status = DetectorStatus(DetectorState.DOWN, message=message)
-        self._report(HealthState.DOWN)
+        self._local_status = DetectorStatus(DetectorState.DOWN, message=message)
+        self._report()
         self.changed.notify()
 
-    def _report(self, state: HealthState) -> None:
-        without_detector = "Pictures are admitted and wait; they are judged when the detector is there."
+    def _report(self) -> None:
+        status = self.status
+        by_service = self._remote is not None and self._remote.breaker.is_closed
+        stands_in = self._expects_remote and status.judges and not by_service
+        who = "detector service" if by_service else "this machine" if stands_in else "nobody"
+        details = {"judged_by": who} if self._expects_remote else {}
         self._health.report(
             "detector",
-            state,
-            last_error=self.status.message if state is HealthState.DOWN else None,
-            still_works=None if self.status.judges else without_detector,
-            remedy=self.status.message,
-            model=self.status.model,
-            provider=self.status.provider,
-            wanted=self.status.wanted_provider,
-            fallback=self.status.fallback,
-            breaker=self.breaker.state.value,
+            _health_of(status),
+            last_error=status.message if status.state is DetectorState.DOWN or stands_in else None,
+            still_works=_still_works(status),
+            remedy=status.message,
+            model=status.model,
+            provider=status.provider,
+            wanted=status.wanted_provider,
+            fallback=status.fallback,
+            breaker=self.remote_breaker.state.value if self._expects_remote else self.breaker.state.value,
+            **details,
         )
+
+
+def _health_of(status: DetectorStatus) -> HealthState:
+    if status.state is DetectorState.DOWN:
+        return HealthState.DOWN
+    return HealthState.DEGRADED if not (status.is_wanted and status.judges) else HealthState.OK
+
+
+def _still_works(status: DetectorStatus) -> str | None:
+    if not status.judges:
+        return "Pictures are admitted and wait; they are judged when the detector is there."
+    return "Pictures are judged, by another detector than the wanted one." if status.fallback else None

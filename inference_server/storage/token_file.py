@@ -2,6 +2,7 @@
 """The first token: made on the first start and left in a file that only the owner can read."""
 
 import os
+import secrets
 from pathlib import Path
 
 from inference_server.core.clock import Clock
@@ -20,6 +21,15 @@ async def ensure_token(database: Database, file: Path, clock: Clock) -> str:
         made = await tokens.create(connection, NAME, tokens.Scope.INTEGRATION, clock.now())
         _write(file, made)
         return made
+
+
+def ensure_secret(file: Path) -> str:
+    """Return the secret in a file, for a process without a database; a file that is missing or empty gets a new one."""
+    if known := _read(file):
+        return known
+    made = secrets.token_urlsafe(32)
+    _write(file, made)
+    return made
 
 
 def _read(file: Path) -> str | None:

@@ -23,6 +23,7 @@ from inference_server.pipeline import (
     detect,
     disk_watch,
     redis_broker,
+    remote_watch,
     replay,
     retry,
     sql_broker,
@@ -153,6 +154,7 @@ def _put_in_place(detector: NumberedDetector) -> None:
     stage.TRIED_DELAY = timedelta(seconds=1)
     vars(stage)["MAX_DELIVERIES"] = 1000  # here it is never a picture that ends a process
     replay.PAUSE_SECONDS = 0.2
+    remote_watch.INTERVAL_SECONDS = remote_watch.RETRY_SECONDS = 0.3
     retry.FIRST_DELAY_SECONDS = 0.05
     app.DATABASE_RETRY_SECONDS = stage.STORAGE_RETRY_SECONDS = 0.3
     admitting.RETRY_SECONDS = watch.RETRY_SECONDS = 0.3

@@ -2,21 +2,26 @@
 """Whether pictures can be judged, and parts that are started again."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, override
 
 import pytest
 
+from inference_server.core.detection import Detection
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.detection.backends.opening import Opened
-from inference_server.detection.errors import DetectorUnusable
+from inference_server.detection.detector import StoredPicture
+from inference_server.detection.errors import DetectorElsewhereError, DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
 from inference_server.pipeline import judging as judging_module
 from inference_server.pipeline import supervise as supervise_module
+from inference_server.pipeline.breaker import BreakerState
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.supervise import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Supervisor
 from tests.support.bench import MODEL, ScriptedDetector
 from tests.support.home import MovableClock
@@ -106,6 +111,104 @@ def test_a_detector_that_cannot_be_had_is_tried_again_until_it_can() -> None:
         return loop.time() - begun
 
     assert in_virtual_time(main()) == 2 * judging_module.TRY_AGAIN_SECONDS
+
+
+@dataclass
+class _Elsewhere(ScriptedDetector):
+    """Implements DetectorElsewhere: fails as long as it has an error."""
+
+    error: Exception | None = None
+    tried: int = 0
+    name: str = "Elsewhere"
+    provider: str = "CUDA at http://gpu:8095"
+
+    async def detect_stored(self, pictures: Sequence[StoredPicture]) -> list[tuple[Detection, ...]]:
+        """Return nothing for each picture."""
+        if self.error is not None:
+            raise self.error
+        return [() for _ in pictures]
+
+    async def try_out(self) -> None:
+        """Do as with a picture."""
+        self.tried += 1
+        await self.detect_stored([])
+
+
+GONE = DetectorElsewhereError("The detector service cannot be reached.", "Check that it runs.")
+
+
+def test_a_detector_elsewhere_is_preferred_left_alone_when_it_is_down_and_comes_back_by_itself() -> None:
+    async def main() -> None:
+        health, changed = _board(), Signal()
+        judging = Judging(health, changed, remote=True)
+        elsewhere = _Elsewhere(error=GONE)
+        watching = asyncio.create_task(RemoteWatch(judging, elsewhere).run())
+        await changed.wait(0)
+        assert judging.status.state is DetectorState.STARTING, "the one on this machine is still to come"
+        await _load(judging)
+        told = _component(health)
+        assert (told.state, told.details["judged_by"], told.details["fallback"]) == ("degraded", "this machine", True)
+        assert told.last_error is not None
+        assert told.last_error.startswith("The detector service cannot be reached. Check that it runs.")
+        assert judging.status.judges
+        assert judging.status.fallback
+
+        elsewhere.error = None
+        await changed.wait(changed.count)
+        told = _component(health)
+        assert (told.state, told.details["judged_by"], told.last_error) == ("ok", "detector service", None)
+        assert judging.status.provider == "CUDA at http://gpu:8095"
+        assert judging.services[0].detector is elsewhere
+
+        elsewhere.error = GONE
+        await changed.wait(changed.count)
+        assert judging.remote_breaker.state is BreakerState.OPEN
+        assert judging.status.fallback
+        assert judging.status.message is not None
+        assert "Scripted on this machine judges meanwhile" in judging.status.message
+        await judging.ready()
+
+        elsewhere.error = None
+        while judging.status.fallback:
+            await changed.wait(changed.count)
+        assert judging.remote_breaker.is_closed
+        watching.cancel()
+
+    in_virtual_time(main())
+
+
+def test_without_one_on_this_machine_nobody_judges_while_the_one_elsewhere_is_down() -> None:
+    async def main() -> None:
+        health, changed = _board(), Signal()
+        judging = Judging(health, changed, remote=True, local=False)
+        elsewhere = _Elsewhere(error=GONE)
+        watching = asyncio.create_task(RemoteWatch(judging, elsewhere).run())
+        await changed.wait(0)
+        assert judging.status.state is DetectorState.DOWN
+        assert judging.status.message == "The detector service cannot be reached. Check that it runs."
+        told = _component(health)
+        assert (told.state, told.details["judged_by"]) == ("down", "nobody")
+        elsewhere.error = None
+        assert await judging.detector() is elsewhere
+        assert judging.status.judges
+        assert judging.breaker is judging.remote_breaker, "what fails there waits, as for every detector"
+        watching.cancel()
+
+    in_virtual_time(main())
+
+
+async def test_whoever_waits_for_a_detector_that_is_left_alone_takes_the_other_one_when_it_comes() -> None:
+    judging = Judging(_board(), Signal(), remote=True)
+    await _load(judging)
+    judging.breaker.begin()
+    for number in range(10):
+        judging.breaker.failed("it broke", [number])
+    waiting = asyncio.create_task(judging.ready())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    judging.reached(_Elsewhere())
+    async with asyncio.timeout(10):
+        await waiting
 
 
 async def test_another_failure_is_left_to_supervision() -> None:

@@ -70,7 +70,7 @@ def _suppress_without_torchvision() -> None:
     import torch
 
     try:
-        import torchvision  # noqa: F401
+        import torchvision  # type: ignore[import-not-found]  # noqa: F401
     except RuntimeError:
         from ultralytics.utils.nms import TorchNMS
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Pictures per second of the detector service, against the bare ONNX session, and its latencies under many callers.
+
+    python -m benchmarks.service [--pictures 64] [--rounds 5] [--callers 16] [--max-batch 1]
+
+The service runs as its own process, as a user's does, with the same weights and as many threads. One client sends
+`/detect/batch` requests, two at a time so that one is read while the other is judged; its time is from the first byte
+to the last answer, decoding included. The bare session's is for the same pictures, already decoded and letterboxed. The
+two take turns, and each round gives a ratio. Then the callers each send one picture after the other to `/detect`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import batched
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.pictures import SIZE, different_jpegs
+from benchmarks.throughput import BareSession
+from scripts.development.process import Child, free_port
+from scripts.development.repository import REPOSITORY
+from tests.support.weights import detector_model_path
+
+TARGET = 0.9
+PER_REQUEST = 16
+AT_ONCE = 2
+TOKEN = "benchmark-benchmark"  # noqa: S105 - of a process that lives for a minute
+
+
+class Service:
+    """One `hsi serve --role detector`."""
+
+    def __init__(self, folder: Path, max_batch: int) -> None:
+        """Take a folder for its log; nothing is started."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        settings = {
+            "HSI_DATA_DIR": str(folder),
+            "HSI_DETECTOR__MODEL_FILE": str(detector_model_path()),
+            "HSI_DETECTOR__MAX_BATCH": str(max_batch),
+            "HSI_DETECTOR_SERVICE__HOST": "127.0.0.1",
+            "HSI_DETECTOR_SERVICE__PORT": str(port),
+            "HSI_DETECTOR_SERVICE__TOKEN": TOKEN,
+            "HSI_LOG_LEVEL": "warning",
+        }
+        command: list[str | Path] = [Path(sys.executable).with_name("hsi"), "serve", "--role", "detector"]
+        self.process = Child(
+            "Detector service", command, log=folder / "log", directory=REPOSITORY, environment=settings
+        )
+
+    async def start(self, session: aiohttp.ClientSession) -> None:
+        """Start it and wait for its detector."""
+        await self.process.start()
+        await self.process.until(lambda: self._is_loaded(session), timeout=60)
+
+    async def _is_loaded(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"{self.url}/health") as response:
+                return bool((await response.json())["model_loaded"])
+        except aiohttp.ClientError:
+            return False
+
+
+async def in_batches(service: Service, session: aiohttp.ClientSession, pictures: Sequence[bytes]) -> float:
+    """Return the pictures per second of `/detect/batch`."""
+
+    async def send(part: Sequence[bytes]) -> None:
+        form = aiohttp.FormData()
+        for number, content in enumerate(part):
+            form.add_field("files", content, filename=f"{number}.jpg", content_type="image/jpeg")
+        async with turns, session.post(f"{service.url}/detect/batch", data=form) as response:
+            results = json.loads(await response.read())["results"]
+        if any("problem" in result for result in results) or len(results) != len(part):
+            raise RuntimeError(f"pictures were refused: {results}")
+
+    turns = asyncio.Semaphore(AT_ONCE)
+    started = time.perf_counter()
+    await asyncio.gather(*(send(part) for part in batched(pictures, PER_REQUEST)))
+    return len(pictures) / (time.perf_counter() - started)
+
+
+async def latencies(
+    service: Service, session: aiohttp.ClientSession, pictures: Sequence[bytes], callers: int
+) -> tuple[list[float], float]:
+    """Return the milliseconds of each call, sorted, and the pictures per second of all callers together."""
+    times: list[float] = []
+
+    async def call(mine: Sequence[bytes]) -> None:
+        for content in mine:
+            started = time.perf_counter()
+            async with session.post(
+                f"{service.url}/detect", data=content, headers={"Content-Type": "image/jpeg"}
+            ) as response:
+                response.raise_for_status()
+                await response.read()
+            times.append((time.perf_counter() - started) * 1000)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(call(pictures[number::callers]) for number in range(callers)))
+    return sorted(times), len(pictures) / (time.perf_counter() - started)
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Measure and print."""
+    bare = BareSession(detector_model_path())
+    pictures = list(different_jpegs(options.pictures))
+    inputs = bare.letterboxed(pictures)
+    service = Service(folder, options.max_batch)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session:
+        await service.start(session)
+        try:
+            bare.run(inputs[:8])
+            await in_batches(service, session, pictures[:16])
+            rounds = [(bare.run(inputs), await in_batches(service, session, pictures)) for _ in range(options.rounds)]
+            times, rate = await latencies(service, session, pictures * 4, options.callers)
+        finally:
+            await service.process.stop()
+    ratios = [served / alone for alone, served in rounds]
+    print(f"{'round':>5} {'bare/s':>8} {'batch/s':>8} {'ratio':>6}")
+    for number, ((alone, served), ratio) in enumerate(zip(rounds, ratios, strict=True), 1):
+        print(f"{number:5} {alone:8.1f} {served:8.1f} {ratio:6.2f}")
+    ratio = statistics.median(ratios)
+    print(f"median ratio {ratio:.2f}; the target is {TARGET}: {'met' if ratio >= TARGET else 'NOT met'}")
+    shown = ", ".join(
+        f"p{share} {times[min(len(times) - 1, len(times) * share // 100)]:.0f}" for share in (50, 90, 95, 99)
+    )
+    print(f"{options.callers} callers of /detect: {shown}, longest {times[-1]:.0f} ms; {rate:.1f} pictures/s")
+
+
+def main() -> None:
+    """Read the command line, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--max-batch", type=int, default=1)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {SIZE[0]}x{SIZE[1]} JPEG")
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(parser.parse_args(), Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

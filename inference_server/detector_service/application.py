@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The service's web application: what it answers, and to whom."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel
+
+from inference_server import __version__
+from inference_server.api.middlewares import Handler, make_safe
+from inference_server.api.problems import Problem, ProblemCode, ProblemError, invalid_request, too_busy
+from inference_server.core.status import DetectorState, DetectorStatus
+from inference_server.detection.detector import Detector
+from inference_server.detection.wire import (
+    BATCH_PATH,
+    PATH,
+    PROTOCOL,
+    REQUEST_ID,
+    DetectMessage,
+    DetectorMessage,
+    ModelMessage,
+    PictureMessage,
+    StepTimes,
+    detection_message,
+)
+from inference_server.detector_service.access import Access
+from inference_server.detector_service.batching import Batcher, DetectorFailedError, Judged, QueueFullError
+from inference_server.detector_service.bodies import Bodies
+from inference_server.detector_service.metrics import CONTENT_TYPE, Metrics
+from inference_server.ingest.picture import RefusedError
+from inference_server.observability.health import HealthState
+from inference_server.settings import DetectorServiceSettings
+
+HEALTH_PATH = "/health"
+METRICS_PATH = "/metrics"
+NOT_READY_SECONDS = 5
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LOGGER = logging.getLogger(__name__)
+
+
+class RefusedMessage(DetectorMessage):
+    """A picture that was not judged."""
+
+    problem: Problem
+
+
+class BatchMessage(ModelMessage):
+    """The answer about several pictures, in their order."""
+
+    results: tuple[PictureMessage | RefusedMessage, ...]
+
+
+class AliveMessage(DetectorMessage):
+    """What everybody may know."""
+
+    status: str
+    model_loaded: bool
+    version: str = __version__
+    protocol: int = PROTOCOL
+
+
+class QueueMessage(DetectorMessage):
+    """How many pictures are here, and how many there may be."""
+
+    waiting: int
+    most: int
+
+
+class HealthMessage(AliveMessage):
+    """How the service is. `vram_used` is in bytes, null where it is not known; `message` says what is wrong."""
+
+    model: str | None
+    device: str | None
+    provider: str | None
+    engine: str | None
+    vram_used: int | None
+    fallback: bool
+    queue: QueueMessage
+    stuck: int
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The detector in use, and what gives it its batches."""
+
+    detector: Detector
+    batcher: Batcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceContext:
+    """What the handlers need."""
+
+    settings: DetectorServiceSettings
+    access: Access
+    bodies: Bodies
+    metrics: Metrics
+    status: Callable[[], DetectorStatus]
+    loaded: Callable[[], Loaded | None]
+    vram_used: Callable[[], int | None]
+
+
+CONTEXT = web.AppKey("service", ServiceContext)
+REQUEST_KEY = web.RequestKey("request_id", str)
+
+
+def create_application(context: ServiceContext) -> web.Application:
+    """Return the application."""
+    application = web.Application(middlewares=(_observe, _tell_problems, _name_request))
+    application[CONTEXT] = context
+    application.router.add_post(PATH, _detect)
+    application.router.add_post(BATCH_PATH, _detect_batch)
+    application.router.add_get(HEALTH_PATH, _health)
+    application.router.add_get(METRICS_PATH, _metrics)
+    return application
+
+
+@web.middleware
+async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Measure a request, and make its answer safe."""
+    started = time.perf_counter()
+    response = await handler(request)
+    seconds = time.perf_counter() - started
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else "other"
+    request.app[CONTEXT].metrics.answered(path, response.status, seconds)
+    name = request.get(REQUEST_KEY, "")
+    if name:
+        response.headers[REQUEST_ID] = name
+    make_safe(response)
+    _LOGGER.debug("%s %s %s: %d in %.1f ms", name, request.remote, path, response.status, seconds * 1000)
+    return response
+
+
+@web.middleware
+async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception into a problem document."""
+    try:
+        return await handler(request)
+    except ProblemError as error:
+        return error.response()
+    except web.HTTPException as error:
+        return _of_aiohttp(request, error).response()
+    except ConnectionError:
+        return invalid_request("The connection was broken off.", "Send it again.").response()
+    except Exception:
+        _LOGGER.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        detail = "The detector service failed at this request."
+        return ProblemError(ProblemCode.INTERNAL, detail, "The service's log says why.").response()
+
+
+def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
+    remedy = "docs/protocol.md describes what the detector service understands."
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return ProblemError(
+            ProblemCode.METHOD_NOT_ALLOWED,
+            f"{request.method} is not possible here.",
+            f"Possible: {allowed}.",
+            headers={hdrs.ALLOW: allowed},
+        )
+    if isinstance(error, web.HTTPNotFound):
+        return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", remedy)
+    detail = f"The request is not understood: {error.reason}."
+    return ProblemError(ProblemCode.INVALID_REQUEST, detail, remedy, status=error.status)
+
+
+@web.middleware
+async def _name_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give a request the name that its caller chose, or one of ours."""
+    chosen = request.headers.get(REQUEST_ID)
+    if chosen is not None and not _REQUEST_ID.fullmatch(chosen):
+        raise invalid_request(
+            f"{REQUEST_ID} is no name for a request.",
+            "Use up to 64 letters, digits, dots, hyphens and underscores.",
+        )
+    request[REQUEST_KEY] = chosen or secrets.token_hex(8)
+    return await handler(request)
+
+
+async def _detect(request: web.Request) -> web.Response:
+    loaded, [result] = await _judged(request, 1)
+    if isinstance(result, RefusedError):
+        raise _refused(result)
+    model, picture = _model_message(loaded.detector), _picture_message(result)
+    return _json(DetectMessage(**dict(model), **dict(picture)))
+
+
+async def _detect_batch(request: web.Request) -> web.Response:
+    loaded, results = await _judged(request, request.app[CONTEXT].settings.max_pictures)
+    messages = tuple(
+        RefusedMessage(problem=_refused(result).problem)
+        if isinstance(result, RefusedError)
+        else _picture_message(result)
+        for result in results
+    )
+    return _json(BatchMessage(**dict(_model_message(loaded.detector)), results=messages))
+
+
+async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Judged | RefusedError]]:
+    """Read a request's pictures, at most so many, and judge them. Raises ProblemError."""
+    context = request.app[CONTEXT]
+    context.access.authorize(request)
+    loaded = context.loaded()
+    if loaded is None:
+        raise _not_ready(context.status())
+    try:
+        loaded.batcher.check_room()
+        with context.bodies.held(request, most) as limit:
+            contents = await context.bodies.pictures(request, limit, most)
+            results = await loaded.batcher.judge(contents)
+    except QueueFullError as error:
+        raise too_busy(str(error), error.seconds) from error
+    except DetectorFailedError as error:
+        raise ProblemError(
+            ProblemCode.DETECTOR_DOWN,
+            f"The detector failed: {error}.",
+            "Try again; if this stays, GET /health and the service's log say more.",
+            headers={hdrs.RETRY_AFTER: str(NOT_READY_SECONDS)},
+        ) from error
+    for result in results:
+        context.metrics.judged(result)
+    return loaded, results
+
+
+async def _health(request: web.Request) -> web.Response:
+    """Tell everybody that the service lives, and bearers of the token how it is."""
+    context = request.app[CONTEXT]
+    status, loaded = context.status(), context.loaded()
+    state = _state(status, loaded)
+    if hdrs.AUTHORIZATION not in request.headers:
+        return _json(AliveMessage(status=state, model_loaded=loaded is not None))
+    context.access.authorize(request)
+    batcher = loaded.batcher if loaded else None
+    failure = f"The newest inference failed: {batcher.last_error}." if batcher and batcher.last_error else None
+    if batcher is not None and batcher.is_lost:
+        failure = f"{batcher.stuck} inferences hang; restart the service."
+    return _json(
+        HealthMessage(
+            status=state,
+            model_loaded=loaded is not None,
+            model=status.name,
+            device=_device(status.provider) if status.provider else None,
+            provider=status.provider,
+            engine=_engine(status.provider) if status.provider else None,
+            vram_used=context.vram_used(),
+            fallback=status.fallback,
+            queue=QueueMessage(waiting=batcher.waiting if batcher else 0, most=context.settings.max_waiting),
+            stuck=batcher.stuck if batcher else 0,
+            message=failure or status.message,
+        )
+    )
+
+
+def _state(status: DetectorStatus, loaded: Loaded | None) -> str:
+    if loaded is None:
+        return DetectorState.STARTING if status.state is DetectorState.STARTING else HealthState.DOWN
+    if loaded.batcher.is_lost:
+        return HealthState.DOWN
+    return HealthState.DEGRADED if status.fallback or loaded.batcher.last_error else HealthState.OK
+
+
+def _device(provider: str) -> str:
+    """Return the kind of processor that a provider's name tells."""
+    name = provider.lower()
+    kinds = {"cuda": "cuda", "tensorrt": "cuda", "gpu": "gpu", "npu": "npu", "cpu": "cpu"}
+    return next((kind for part, kind in kinds.items() if part in name), provider)
+
+
+def _engine(provider: str) -> str:
+    """Return the library that a provider's name tells."""
+    return "ONNX Runtime" if provider.endswith("ExecutionProvider") else provider.partition(" ")[0]
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    context = request.app[CONTEXT]
+    context.access.authorize(request)
+    return web.Response(body=context.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+def _model_message(detector: Detector) -> ModelMessage:
+    return ModelMessage(
+        protocol=PROTOCOL,
+        version=__version__,
+        model=detector.name,
+        provider=detector.provider,
+        input_size=detector.input_size,
+    )
+
+
+def _picture_message(judged: Judged) -> PictureMessage:
+    return PictureMessage(
+        width=judged.width,
+        height=judged.height,
+        detections=tuple(map(detection_message, judged.detections)),
+        milliseconds=StepTimes(
+            decode=round(judged.decode * 1000, 2),
+            waiting=round(judged.waiting * 1000, 2),
+            inference=round(judged.inference * 1000, 2),
+        ),
+    )
+
+
+def _refused(error: RefusedError) -> ProblemError:
+    return ProblemError(
+        ProblemCode.REFUSED,
+        error.detail,
+        "Send a whole JPEG, PNG or WebP; GET /health and docs/installation.md tell the limits.",
+        reason=error.reason,
+    )
+
+
+def _not_ready(status: DetectorStatus) -> ProblemError:
+    return ProblemError(
+        ProblemCode.NOT_READY,
+        status.message or "The service is still loading its detector.",
+        "Ask again in a few seconds; GET /health says how far it is.",
+        headers={hdrs.RETRY_AFTER: str(NOT_READY_SECONDS)},
+    )
+
+
+def _json(message: BaseModel) -> web.Response:
+    return web.Response(text=message.model_dump_json(), content_type="application/json")
