@@ -21,6 +21,7 @@ from inference_server.ingest.folder.watch import FolderWatch
 from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
+from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
@@ -74,6 +75,10 @@ class Parts:
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
         self._judging = Judging(self.health, self._server_changed)
+        self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
+        self._models = ModelJobs(
+            self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
+        )
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -125,6 +130,7 @@ class Parts:
         yield "status", self._status_watch().run
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
+        yield "models", self._models.run
         yield "replay", AutomaticReplay(self._database, self.broker, self._judging.breaker).run
 
     def _ingesting_parts(self) -> Iterator[tuple[str, Run]]:
@@ -151,12 +157,11 @@ class Parts:
 
     async def _load_detector(self) -> None:
         settings = self._settings.detector
-        store = ModelStore(self._settings.models_folder)
 
         def build(model: ResolvedModel) -> OnnxDetector:
             return OnnxDetector(model.path, settings, name=model.name)
 
-        await self._judging.load(lambda: store.resolve(settings), build)
+        await self._judging.load(lambda: self._store.resolve(settings), build)
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging
@@ -290,5 +295,6 @@ class Parts:
             ready=ready,
             started_at=self._clock.now(),
             backups=self._backups,
+            models=self._models,
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if shared else ApiLimits(),
         )
