@@ -31,6 +31,7 @@ from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.models.engines import EngineCache, ToolBuilder
+from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
@@ -105,6 +106,10 @@ class Parts:
         self._judging = Judging(
             self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
         )
+        self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
+        self._models = ModelJobs(
+            self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
+        )
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -161,6 +166,7 @@ class Parts:
         yield "status", self._status_watch().run
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
+        yield "models", self._models.run
         for breaker in {self._judging.breaker, self._judging.remote_breaker}:
             yield "replay", AutomaticReplay(self._database, self.broker, breaker).run
 
@@ -202,8 +208,7 @@ class Parts:
         return RemoteDetector(settings) if settings.backend is Backend.REMOTE else None
 
     async def _load_detector(self) -> None:
-        store = ModelStore(self._settings.models_folder)
-        await self._judging.load(lambda: store.resolve(self._settings.detector), local_detector(self._settings))
+        await self._judging.load(lambda: self._store.resolve(self._settings.detector), local_detector(self._settings))
 
     def _engine_building(self) -> EngineBuilding:
         return EngineBuilding(
@@ -347,5 +352,6 @@ class Parts:
             ready=ready,
             started_at=self._clock.now(),
             backups=self._backups,
+            models=self._models,
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if shared else ApiLimits(),
         )

@@ -416,6 +416,15 @@ class DetectorSettings(Section):
         return self.class_confidence.get(label, self.confidence)
 
 
+class ModelSettings(Section):
+    """How models are installed."""
+
+    offline_folder: FilePath | None = None
+    """Holds files of models that were carried here; looked through before anything is downloaded."""
+    parallel: Annotated[int, Field(ge=1, le=8)] = 2
+    """How many models are installed at a time."""
+
+
 class PipelineSettings(Section):
     """How much may wait."""
 
@@ -590,6 +599,7 @@ class Settings(BaseSettings):
     clips: ClipSettings = ClipSettings()
     detector: DetectorSettings = DetectorSettings()
     detector_service: DetectorServiceSettings = DetectorServiceSettings()
+    models: ModelSettings = ModelSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()

@@ -15,6 +15,7 @@ from inference_server.core.backup import RunningBackup, StoredBackup
 from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
 from inference_server.core.clock import Clock
 from inference_server.core.frame import Refusal
+from inference_server.core.model import ModelSummary, Pull
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorStatus, QueueStatus
 from inference_server.core.upload import Upload, UploadedFrame
@@ -38,6 +39,8 @@ class ApiLimits:
     """A client that missed more messages gets a snapshot."""
     server_interval_seconds: float = 1.0
     """The shortest time between two `server` messages."""
+    pull_interval_seconds: float = 0.25
+    """The shortest time between two `model_pull` messages about a model."""
     recheck_seconds: float = 10.0
     """How often the database is asked for announcements of other processes, which cannot notify this one."""
     refusals_per_minute: int = 10
@@ -110,6 +113,44 @@ class BackupMaker(Protocol):
         ...
 
 
+class Models(Protocol):
+    """Installs and removes models. Implemented by that room; an id that nobody knows raises ModelUnavailable."""
+
+    @property
+    def changed(self) -> Signal:
+        """Notified with every change of a pull."""
+        ...
+
+    @property
+    def pulls(self) -> tuple[Pull, ...]:
+        """The pulls of this process, those that are over too."""
+        ...
+
+    async def list_all(self) -> tuple[ModelSummary, ...]:
+        """Return the catalogue, and how every model of it is."""
+        ...
+
+    async def get(self, model_id: str) -> ModelSummary:
+        """Return one model."""
+        ...
+
+    async def free_bytes(self) -> int:
+        """Return how many bytes there is room for. Raises OSError."""
+        ...
+
+    def ask(self, model_id: str, *, accept_unpinned: bool) -> Pull:
+        """Let a model be installed."""
+        ...
+
+    async def cancel(self, model_id: str) -> None:
+        """End a pull if one is under way; what it has downloaded is kept."""
+        ...
+
+    async def remove(self, model_id: str, *, force: bool) -> None:
+        """Delete the files of a model, of the one in use only if forced. Raises OSError."""
+        ...
+
+
 class Accounts(Protocol):
     """Counts what is stored. Implemented by the pipeline."""
 
@@ -161,6 +202,7 @@ class ApiContext:
     cameras_changed: Callable[[], Awaitable[None]]
     """Called after a commit that changed a camera's settings; returns once they count."""
     backups: BackupMaker
+    models: Models
     ready: Callable[[], bool]
     started_at: datetime
     limits: ApiLimits = ApiLimits()

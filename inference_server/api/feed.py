@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from inference_server.api.context import ApiContext
-from inference_server.api.messages import ServerMessage, message
+from inference_server.api.messages import ModelPullMessage, ServerMessage, message
+from inference_server.api.model_objects import pull_object
 from inference_server.api.snapshot import server_object
 from inference_server.core.announcement import SequencedAnnouncement
+from inference_server.core.model import Pull
 from inference_server.storage import announcements
+from inference_server.storage.tokens import Scope
 
 _READ_AT_ONCE = 200
 _LOGGER = logging.getLogger(__name__)
@@ -30,8 +33,9 @@ class Outgoing:
 class Subscription:
     """One client's bounded queue."""
 
-    def __init__(self, length: int) -> None:
-        """Take how many messages may wait."""
+    def __init__(self, length: int, scope: Scope) -> None:
+        """Take how many messages may wait, and what their reader may see."""
+        self.scope = scope
         self._queue: asyncio.Queue[Outgoing] = asyncio.Queue(length)
         self.lost = asyncio.Event()
         """Set when a message could not be kept: the client has to come back with its last sequence."""
@@ -68,6 +72,7 @@ class Feed:
         self._tasks = [
             asyncio.create_task(self._follow_announcements(), name="announcement feed"),
             asyncio.create_task(self._follow_server(), name="server feed"),
+            asyncio.create_task(self._follow_models(), name="model feed"),
         ]
 
     async def stop(self) -> None:
@@ -77,13 +82,13 @@ class Feed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextlib.contextmanager
-    def subscribed(self) -> Iterator[Subscription]:
+    def subscribed(self, scope: Scope) -> Iterator[Subscription]:
         """Give a subscription to everything from now on.
 
         Whoever subscribes first and reads the state afterwards misses nothing: what was announced before the
         subscription is in the state, and what is in both is left out by `Subscription.next_after`.
         """
-        subscription = Subscription(self._context.limits.queue_length)
+        subscription = Subscription(self._context.limits.queue_length, scope)
         self._subscriptions.add(subscription)
         try:
             yield subscription
@@ -133,9 +138,22 @@ class Feed:
                 self._offer(Outgoing(None, ServerMessage(server=server).model_dump_json()))
             await asyncio.sleep(self._context.limits.server_interval_seconds)
 
-    def _offer(self, outgoing: Outgoing) -> None:
+    async def _follow_models(self) -> None:
+        models, sent = self._context.models, dict[str, Pull]()
+        while True:
+            seen = models.changed.count
+            for pull in models.pulls:
+                if sent.get(pull.model_id) != pull:
+                    sent[pull.model_id] = pull
+                    text = ModelPullMessage(pull=pull_object(pull)).model_dump_json()
+                    self._offer(Outgoing(None, text), Scope.ADMIN)
+            await asyncio.sleep(self._context.limits.pull_interval_seconds)
+            await models.changed.wait(seen)
+
+    def _offer(self, outgoing: Outgoing, scope: Scope = Scope.READ) -> None:
         for subscription in self._subscriptions:
-            subscription.offer(outgoing)
+            if subscription.scope.allows(scope):
+                subscription.offer(outgoing)
 
 
 FEED = web.AppKey("feed", Feed)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inference_server import __version__
 from inference_server.api import schema
+from inference_server.api.model_objects import PullObject
 from inference_server.api.schema import (
     MIN_SCHEMA_VERSION,
     SCHEMA_VERSION,
@@ -140,6 +141,13 @@ class ServerMessage(WireObject):
 
     type: Literal["server"] = "server"
     server: ServerObject
+
+
+class ModelPullMessage(WireObject):
+    """How far the installation of a model is, sent when that changed, outside the sequence, to the scope `admin`."""
+
+    type: Literal["model_pull"] = "model_pull"
+    pull: PullObject
 
 
 class ErrorMessage(WireObject):

@@ -31,6 +31,11 @@ class ProblemCode(StrEnum):
     BACKUP_NOT_FOUND = "backup_not_found"
     BACKUP_RUNNING = "backup_running"
     DISK_NEARLY_FULL = "disk_nearly_full"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_NOT_INSTALLED = "model_not_installed"
+    MODEL_IN_USE = "model_in_use"
+    MODEL_BUSY = "model_busy"
+    MODEL_UNPINNED = "model_unpinned"
     CLIP_NOT_FOUND = "clip_not_found"
     NO_VIDEO = "no_video"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -75,6 +80,11 @@ _KINDS = {
     ProblemCode.BACKUP_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.BACKUP_RUNNING: ProblemKind(409, "Backup is running"),
     ProblemCode.DISK_NEARLY_FULL: ProblemKind(507, "Disk nearly full"),
+    ProblemCode.MODEL_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.MODEL_NOT_INSTALLED: ProblemKind(404, "Not installed"),
+    ProblemCode.MODEL_IN_USE: ProblemKind(409, "Model is in use"),
+    ProblemCode.MODEL_BUSY: ProblemKind(409, "Model is busy"),
+    ProblemCode.MODEL_UNPINNED: ProblemKind(409, "Model is unpinned"),
     ProblemCode.CLIP_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.NO_VIDEO: ProblemKind(404, "No video"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),

@@ -120,9 +120,9 @@ class _Session:
 
     async def _converse(self) -> None:
         await self._send(Hello(server_id=self._context.server_id))
-        secret = await self._authenticate()
+        secret, scope = await self._authenticate()
         subscribe = await self._receive(Subscribe)
-        with self._feed.subscribed() as subscription:
+        with self._feed.subscribed(scope) as subscription:
             await _first_end(
                 self._send_everything(subscription, subscribe.last_sequence),
                 self._expect_silence(),
@@ -130,7 +130,7 @@ class _Session:
                 self._watch_queue(subscription),
             )
 
-    async def _authenticate(self) -> str:
+    async def _authenticate(self) -> tuple[str, Scope]:
         auth = await self._receive(Auth)
         if auth.schema_version < MIN_SCHEMA_VERSION:
             raise _refused(
@@ -153,7 +153,7 @@ class _Session:
         if not token.scope.allows(Scope.READ):
             raise _refused("forbidden", f'The token has the scope "{token.scope}"; this needs "read".', SCOPE_REMEDY)
         await self._send(AuthOk(scopes=(token.scope,)))
-        return auth.token
+        return auth.token, token.scope
 
     async def _send_everything(self, subscription: Subscription, last_sequence: int | None) -> None:
         state = await greeting(self._context, last_sequence)

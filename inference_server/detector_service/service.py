@@ -131,7 +131,7 @@ class DetectorService:
             await asyncio.gather(judging, return_exceptions=True)
 
     async def _judge(self, metrics: Metrics) -> None:
-        store = ModelStore(self._settings.models_folder)
+        store = ModelStore(self._settings.models_folder, offline=self._settings.models.offline_folder)
         await self._judging.load(lambda: store.resolve(self._settings.detector), self._build)
         detector = await self._judging.detector()
         batcher = Batcher(

@@ -29,18 +29,22 @@ async def convert(entry: ModelEntry, weights: Path, target: Path, python: str = 
             # The package onnx takes 18 MB of memory, and is needed this once.
             from inference_server.models.darknet import convert_yolov3_tiny  # noqa: PLC0415
 
-            metadata = {"description": entry.name, "license": entry.licence, "source": entry.weights.file_name}
+            metadata = {"description": entry.name, "license": entry.licence.name, "source": entry.weights.file_name}
             await asyncio.to_thread(convert_yolov3_tiny, weights, target, entry.input_size, metadata)
         case Conversion.ULTRALYTICS:
-            await _export(entry, weights, target, python)
+            await _export(entry, weights, target, python, "detect")
+        case Conversion.ULTRALYTICS_POSE:
+            await _export(entry, weights, target, python, "pose")
+        case Conversion.NONE:
+            raise ConversionError(f"{entry.name} is loaded as it is")
 
 
-async def _export(entry: ModelEntry, weights: Path, target: Path, python: str) -> None:
+async def _export(entry: ModelEntry, weights: Path, target: Path, python: str, task: str) -> None:
     returncode, _ = await _run(python, "-c", _HAS_EXPORTER)
     if returncode != 0:
         raise ExporterMissingError(f"{weights.name} is a PyTorch checkpoint and its exporter is not installed")
     # Run as a file, -P: an interpreter made for exporting needs nothing of ours, and finds nothing of ours either.
-    returncode, errors = await _run(python, "-P", _TOOL, str(weights), str(target), str(entry.input_size))
+    returncode, errors = await _run(python, "-P", _TOOL, str(weights), str(target), str(entry.input_size), task)
     if returncode != 0 or not target.exists():
         raise ConversionError(f"the exporter could not convert {weights.name}: {_last_line(errors)}")
 

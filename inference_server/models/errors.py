@@ -1,6 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What can go wrong on the way from a catalogue entry to a usable file."""
 
+from inference_server.core.model import ModelUnavailable
+
+__all__ = [
+    "BrokeOffError",
+    "ConversionError",
+    "ExporterMissingError",
+    "HashMismatchError",
+    "ModelError",
+    "ModelUnavailable",
+    "NotThereError",
+    "SourceError",
+]
+
 
 class ModelError(Exception):
     """A model's file could not be had or made."""
@@ -8,6 +21,14 @@ class ModelError(Exception):
 
 class SourceError(ModelError):
     """One source did not give the file: it is unreachable, gave too much, too little or something else."""
+
+
+class BrokeOffError(SourceError):
+    """A source began and broke off: what it gave is kept, and it may give the rest at once."""
+
+
+class NotThereError(SourceError):
+    """A source answers, and has no such file."""
 
 
 class HashMismatchError(SourceError):
@@ -26,12 +47,3 @@ class ConversionError(ModelError):
 
 class ExporterMissingError(ConversionError):
     """The weights are there, but the library that turns them into ONNX is not installed."""
-
-
-class ModelUnavailable(ModelError):
-    """A model cannot be used. `remedy` is a sentence that says what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        """Keep the reason and the remedy apart; both are plain sentences."""
-        super().__init__(message)
-        self.remedy = remedy

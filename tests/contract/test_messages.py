@@ -23,7 +23,9 @@ from custom_components.home_security_intelligence.client.messages import (
     parse_update,
 )
 from inference_server.api import messages, schema
+from inference_server.api.model_objects import pull_object
 from inference_server.core.announcement import AnnouncementKind
+from inference_server.core.model import Pull, PullState, PullStep
 from inference_server.core.status import DetectorState, DetectorStatus
 from scripts.development.inference_server import InferenceServer
 from tests.contract.connection import get, session
@@ -118,6 +120,13 @@ async def test_an_event_of_a_camera_that_is_gone_breaks_nothing(a_home: Home) ->
         data=messages.EventData(event=event, camera=None),
     ).model_dump(mode="json")
     assert parse_message(Fields(said, "message")) == Message(7, None)
+
+
+def test_a_message_that_the_client_does_not_know_is_passed_over() -> None:
+    """Model pulls are told to administrators alone; a client with such a token goes on all the same."""
+    pull = Pull("yolo26n", PullState.RUNNING, PullStep.DOWNLOADING, 10, 100)
+    said = messages.ModelPullMessage(pull=pull_object(pull)).model_dump(mode="json")
+    assert parse_update(Fields(said, "message")) is None
 
 
 async def _life_of_a_camera(server: InferenceServer, subscriber: Subscriber) -> AsyncIterator[Json]:

@@ -119,7 +119,7 @@ def test_every_model_is_listed_with_where_it_is(capsys: pytest.CaptureFixture[st
     status, out, _ = _run(capsys, "models", "list")
     assert status == 0
     lines = {line.split()[0]: line for line in out.splitlines()}
-    assert set(lines) == {entry.id for entry in CATALOGUE}
+    assert set(lines) == {"MODEL"} | {entry.id for entry in CATALOGUE}
     assert lines["yolo26n"].endswith(str(supplied))
     assert lines["yolov3-tiny"].endswith("not installed")
 

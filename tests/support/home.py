@@ -23,6 +23,7 @@ from inference_server.core.detection import Box, Detection, Label, Track
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
+from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
 from inference_server.ingest.admission import Gate
@@ -30,6 +31,9 @@ from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
+from inference_server.models.catalogue import HttpsSource, ModelEntry, Weights
+from inference_server.models.jobs import ModelJobs
+from inference_server.models.store import ModelStore
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
@@ -142,11 +146,18 @@ class Home:
             judged=lambda: self.detector.judges,
         )
 
+        self.know_models(sample_model())
+
     @property
     def file(self) -> Path:
         """The database's file."""
         assert self.database.file is not None
         return self.database.file
+
+    def know_models(self, *catalogue: ModelEntry) -> None:
+        """Have a catalogue of these models; call it before `context`."""
+        self.store = ModelStore(self.media.root.parent / "models", catalogue=catalogue)
+        self.models = ModelJobs(self.store, self.clock, parallel=2, in_use=lambda: self.detector.model)
 
     def context(self, limits: ApiLimits | None = None) -> ApiContext:
         """Return what the API gets."""
@@ -175,6 +186,7 @@ class Home:
             ready=lambda: self.ready,
             started_at=START,
             backups=self.backups,
+            models=self.models,
             limits=limits or ApiLimits(),
         )
 
@@ -320,6 +332,21 @@ class Home:
             state = await cameras.state(connection, camera_id, judged=True)
         kind = AnnouncementKind.CAMERA_UPDATED
         await self.announce(*[Announcement(kind, camera_id, self.clock.now(), camera=state)] * times)
+
+
+def sample_model(url: str = "http://127.0.0.1:9/sample.bin", content: bytes = b"weights") -> ModelEntry:
+    """Return a model of one file, which this address has."""
+    weights = Weights("sample.bin", len(content), hashlib.sha256(content).hexdigest(), (HttpsSource(url),))
+    return ModelEntry(
+        id="sample",
+        name="Sample",
+        capability=Capability.DEPTH,
+        purpose="Tries the rest.",
+        licence=Licence("MIT", commercial_use=True),
+        memory=MemoryNeed(10, MemoryBasis.MEASURED),
+        device=DeviceNeed.CPU,
+        files=(weights,),
+    )
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ def described(route: AnyRoute) -> str:
 
 async def asked(client: Client, route: AnyRoute, authorization: str | None, letter_id: int = 1) -> int:
     path = route.path.format(
-        camera_id="front_door", event_id=1, frame_id=1, clip_id=1, letter_id=letter_id, name=BACKUP
+        camera_id="front_door", event_id=1, frame_id=1, clip_id=1, letter_id=letter_id, name=BACKUP, model_id="sample"
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
@@ -62,6 +62,9 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
     await a_home.ended_event()
     a_home.data.backups.mkdir()
     (a_home.data.backups / BACKUP).write_bytes(b"a backup")
+    downloads = a_home.store.folder / "downloads"
+    downloads.mkdir(parents=True)
+    (downloads / "sample.bin").write_bytes(b"weights")
     await a_home.clip()
     client = await connect(scope=None)
     for scope, may in MAY.items():

