@@ -11,6 +11,8 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
+from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -74,6 +76,7 @@ class Parts:
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
         self._judging = Judging(self.health, self._server_changed)
+        self._machine = Machine(settings.hardware, self.health, clock)
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -118,6 +121,7 @@ class Parts:
 
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         yield "detector", self._load_detector
+        yield "gpu", self._machine.run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
             for _ in range(stage.lanes):
@@ -152,11 +156,14 @@ class Parts:
     async def _load_detector(self) -> None:
         settings = self._settings.detector
         store = ModelStore(self._settings.models_folder)
+        plan = await self._machine.plan()
 
         def build(model: ResolvedModel) -> OnnxDetector:
             return OnnxDetector(model.path, settings, name=model.name)
 
-        await self._judging.load(lambda: store.resolve(settings), build)
+        await self._judging.load(
+            lambda: resolve_detector(store, settings, plan.chosen.tier), build, partial(place_detector, plan)
+        )
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging

@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
@@ -18,6 +19,14 @@ from inference_server.pipeline.breaker import CircuitBreaker
 _LOGGER = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 60.0
+
+
+type Place = Callable[[ResolvedModel, Callable[[], Detector]], Awaitable[Detector]]
+"""Loads a detector on a worker thread, where there is memory for it. Raises ModelUnavailable."""
+
+
+async def _on_a_thread(_model: ResolvedModel, load: Callable[[], Detector]) -> Detector:
+    return await asyncio.to_thread(load)
 
 
 class Judging:
@@ -60,14 +69,17 @@ class Judging:
         return self._detector
 
     async def load(
-        self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Detector]
+        self,
+        resolve: Callable[[], Awaitable[ResolvedModel]],
+        build: Callable[[ResolvedModel], Detector],
+        place: Place = _on_a_thread,
     ) -> None:
-        """Load the detector, trying again until it works. `build` blocks and runs on a worker thread."""
+        """Load the detector, trying again until it works. `build` blocks; `place` runs it where there is room."""
         while not self._loaded.is_set():
             self._report(HealthState.DEGRADED)
             try:
                 model = await resolve()
-                detector = await asyncio.to_thread(build, model)
+                detector = await place(model, partial(build, model))
             except (ModelUnavailable, DetectorUnusable) as error:
                 self._fail(error)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
