@@ -20,6 +20,8 @@ from inference_server.detection.backends.opening import (
     wants_engine,
 )
 from inference_server.detection.backends.remote import RemoteDetector
+from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -110,6 +112,7 @@ class Parts:
         self._models = ModelJobs(
             self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
         )
+        self._machine = Machine(settings.hardware, self.health, clock)
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -159,6 +162,7 @@ class Parts:
                 yield "engine", self._engine_building().run
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
+        yield "gpu", self._machine.run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
             for _ in range(stage.lanes):
@@ -208,7 +212,12 @@ class Parts:
         return RemoteDetector(settings) if settings.backend is Backend.REMOTE else None
 
     async def _load_detector(self) -> None:
-        await self._judging.load(lambda: self._store.resolve(self._settings.detector), local_detector(self._settings))
+        plan = await self._machine.plan()
+        await self._judging.load(
+            lambda: resolve_detector(self._store, self._settings.detector, plan.chosen.tier),
+            local_detector(self._settings),
+            partial(place_detector, plan),
+        )
 
     def _engine_building(self) -> EngineBuilding:
         return EngineBuilding(

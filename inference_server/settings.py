@@ -37,6 +37,7 @@ from sqlalchemy.exc import ArgumentError
 from inference_server.core.assessment import LevelThresholds, RiskLevel
 from inference_server.core.camera import MAX_PATTERN_LENGTH, MAX_PATTERNS
 from inference_server.core.detection import Label
+from inference_server.core.hardware import TierName
 
 ENVIRONMENT_PREFIX = "HSI_"
 DELIMITER = "__"
@@ -375,7 +376,8 @@ class DetectorSettings(Section):
     """Which detector runs, on what, and what it keeps."""
 
     remote: RemoteDetectorSettings = RemoteDetectorSettings()
-    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = "yolo26n"
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = None
+    """None means the detector of the hardware's tier."""
     fallback_model: str | None = "yolov3-tiny"
     model_file: FilePath | None = None
     """An ONNX file of the user's own; wins over the catalogue. Some backends take other files (.xml, .pt, .engine)."""
@@ -423,6 +425,25 @@ class ModelSettings(Section):
     """Holds files of models that were carried here; looked through before anything is downloaded."""
     parallel: Annotated[int, Field(ge=1, le=8)] = 2
     """How many models are installed at a time."""
+
+
+class HardwareSettings(Section):
+    """What of the machine is used, and when its GPU counts as unwell. Sizes are bytes."""
+
+    tier: Literal["auto"] | TierName = "auto"
+    """Which models run; auto means the largest tier that fits the machine."""
+    gpu_memory_bytes: Annotated[int, Field(ge=0, le=1 << 42)] = 0
+    """What the models on the GPU may take; 0 means its memory without a reserve."""
+    memory_bytes: Annotated[int, Field(ge=0, le=1 << 44)] = 0
+    """What the models in the machine's memory may take; 0 means three quarters of it, or of the container's limit."""
+    gpu_hot_celsius: Annotated[int, Field(ge=40, le=110)] = 85
+    gpu_full_percent: Annotated[float, Field(ge=10, le=100)] = 95.0
+    """From these on health says that the GPU is too hot, or its memory nearly full."""
+
+    @property
+    def wanted_tier(self) -> TierName | None:
+        """The tier that is set; None means the one that fits."""
+        return None if self.tier == "auto" else self.tier
 
 
 class PipelineSettings(Section):
@@ -600,6 +621,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings = DetectorSettings()
     detector_service: DetectorServiceSettings = DetectorServiceSettings()
     models: ModelSettings = ModelSettings()
+    hardware: HardwareSettings = HardwareSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     risk: RiskSettings = RiskSettings()

@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "observability": {"core"},
     "storage": {"core"},
     "models": {"core", "settings"},
+    "hardware": {"core", "settings", "models", "observability"},
     "risk": {"core", "settings"},
     "detection": {"core", "models", "settings"},
     "ingest": {"core", "settings", "storage", "observability"},

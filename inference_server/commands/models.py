@@ -10,8 +10,10 @@ from pathlib import Path
 from inference_server.commands.command import Commands
 from inference_server.commands.pull_display import PullDisplay
 from inference_server.core.model import Capability, ModelProblem, ModelUnavailable
+from inference_server.detection.backends.network import NetworkDetector
+from inference_server.detection.backends.onnx import OnnxNetwork
 from inference_server.detection.errors import DetectorUnusable
-from inference_server.detection.onnx_detector import OnnxDetector
+from inference_server.hardware.detector import resolve_detector, tier_of
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
 from inference_server.models.store import ModelState, ModelStore
@@ -93,7 +95,7 @@ async def _pull(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _pull_detector(store: ModelStore, settings: Settings) -> int:
-    resolved = await store.resolve(settings.detector)
+    resolved = await resolve_detector(store, settings.detector, await tier_of(settings.hardware))
     if resolved.message:
         print(resolved.message, file=sys.stderr)
     print(resolved.path)
@@ -164,7 +166,7 @@ async def _verify(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _remove(options: argparse.Namespace, settings: Settings) -> int:
     store = _store(settings)
-    if options.model == _in_use(store, settings) and not options.force:
+    if options.model == await _in_use(store, settings) and not options.force:
         raise ModelUnavailable(
             f"{options.model} is the detector that the settings mean",
             "Choose another one in `detector.model` first, or say --force.",
@@ -175,18 +177,20 @@ async def _remove(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _in_use(store: ModelStore, settings: Settings) -> str | None:
+async def _in_use(store: ModelStore, settings: Settings) -> str | None:
     """Return the model that a server with these settings loads."""
     detector = settings.detector
     if detector.model_file is not None:
         return None
-    return next((name for name in (detector.model, detector.fallback_model) if name and store.installed(name)), None)
+    tier = await tier_of(settings.hardware)
+    wanted = (detector.model,) if detector.model else (tier.detector, *tier.smaller_detectors)
+    return next((name for name in (*wanted, detector.fallback_model) if name and store.installed(name)), None)
 
 
 async def _import(options: argparse.Namespace, settings: Settings) -> int:
     def validate(file: Path) -> None:
         try:
-            OnnxDetector(file, settings.detector)
+            NetworkDetector(OnnxNetwork(file, settings.detector), settings.detector, name=file.stem)
         except DetectorUnusable as error:
             raise ModelUnavailable(str(error), "Export it as docs/models.md says, or choose another file.") from error
 

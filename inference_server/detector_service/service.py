@@ -22,6 +22,8 @@ from inference_server.detector_service.batching import Batcher
 from inference_server.detector_service.bodies import Bodies
 from inference_server.detector_service.gpu import memory_used
 from inference_server.detector_service.metrics import Metrics
+from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.machine import Machine
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.judging import Judging
@@ -54,6 +56,7 @@ class DetectorService:
         self._settings = settings
         self._build = build
         self._health = HealthBoard(clock or SystemClock())
+        self._machine = Machine(settings.hardware, self._health, clock or SystemClock())
         self._judging = Judging(self._health, Signal())
         self._throttle = Throttle(clock or SystemClock(), ApiLimits().refusals_per_minute)
         self._loaded: Loaded | None = None
@@ -132,7 +135,12 @@ class DetectorService:
 
     async def _judge(self, metrics: Metrics) -> None:
         store = ModelStore(self._settings.models_folder, offline=self._settings.models.offline_folder)
-        await self._judging.load(lambda: store.resolve(self._settings.detector), self._build)
+        plan = await self._machine.plan()
+        await self._judging.load(
+            lambda: resolve_detector(store, self._settings.detector, plan.chosen.tier),
+            self._build,
+            partial(place_detector, plan),
+        )
         detector = await self._judging.detector()
         batcher = Batcher(
             detector,

@@ -28,6 +28,8 @@ from inference_server.models.places import Places
 from inference_server.models.threads import Stop, in_thread
 from inference_server.settings import DetectorSettings
 
+DEFAULT_DETECTOR = "yolo26n"
+"""What runs where neither the settings nor a tier of hardware name another one."""
 _LOCK_SECONDS = 900.0
 _START_UP_LOCK_SECONDS = 10.0
 _REMOVAL_LOCK_SECONDS = 1.0
@@ -243,11 +245,12 @@ class ModelStore:
         """
         if settings.model_file is not None:
             return _own_file(settings.model_file)
+        wanted = settings.model or DEFAULT_DETECTOR
         try:
-            path = await self.pull(settings.model, lock_seconds=_START_UP_LOCK_SECONDS)
-            return ResolvedModel(path, settings.model, self._name_of(settings.model))
+            path = await self.pull(wanted, lock_seconds=_START_UP_LOCK_SECONDS)
+            return ResolvedModel(path, wanted, self._name_of(wanted))
         except ModelUnavailable as error:
-            if settings.fallback_model in {None, settings.model}:
+            if settings.fallback_model in {None, wanted}:
                 raise
             return await self._fall_back(settings.fallback_model or "", error)
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus
@@ -33,6 +34,14 @@ class Service:
 
     detector: Detector
     breaker: CircuitBreaker
+
+
+type Place = Callable[[ResolvedModel, Callable[[], Opened]], Awaitable[Opened]]
+"""Loads a detector on a worker thread, where there is memory for it. Raises ModelUnavailable."""
+
+
+async def _on_a_thread(_model: ResolvedModel, load: Callable[[], Opened]) -> Opened:
+    return await asyncio.to_thread(load)
 
 
 class Judging:
@@ -139,13 +148,19 @@ class Judging:
         return self._model
 
     async def load(
-        self, resolve: Callable[[], Awaitable[ResolvedModel]], build: Callable[[ResolvedModel], Opened]
+        self,
+        resolve: Callable[[], Awaitable[ResolvedModel]],
+        build: Callable[[ResolvedModel], Opened],
+        place: Place = _on_a_thread,
     ) -> None:
-        """Load the detector of this machine, trying again until it works. `build` blocks and runs on a thread."""
+        """Load the detector of this machine, trying again until it works.
+
+        `build` blocks; `place` runs it on a thread, once there is room for the model.
+        """
         while self._local is None:
             try:
                 model = await resolve()
-                opened = await asyncio.to_thread(build, model)
+                opened = await place(model, partial(build, model))
             except (ModelUnavailable, DetectorUnusable) as error:
                 self._fail(error)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)

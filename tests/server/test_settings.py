@@ -43,7 +43,7 @@ def _wrong() -> list[str]:
 
 def test_without_any_source_the_defaults_hold() -> None:
     settings = Settings()
-    assert (settings.data_dir, settings.api.port, settings.detector.model) == (DEFAULT_DATA_DIR, 8000, "yolo26n")
+    assert (settings.data_dir, settings.api.port, settings.detector.model) == (DEFAULT_DATA_DIR, 8000, None)
     assert settings.watch_folder == DEFAULT_DATA_DIR / "cameras"
     assert settings.models_folder == DEFAULT_DATA_DIR / "models"
 
