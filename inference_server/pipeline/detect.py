@@ -3,12 +3,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
+from inference_server.detection.appearance import view_of, with_looks
 from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import PictureUnreadable
@@ -30,6 +32,14 @@ PATIENCE_PER_PICTURE_SECONDS = 5.0
 
 class PictureNotReadError(Exception):
     """One picture cannot be read now. Not a storage failure: the other pictures do not wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found in a picture, and what that looks like as a whole."""
+
+    detections: tuple[Detection, ...]
+    view: bytes
 
 
 class DetectStage:
@@ -83,10 +93,11 @@ class DetectStage:
         ]
         async with self._broker.transaction() as transaction:
             await transaction.complete(messages)
-            await frames.add_detections(transaction.connection, found)
+            await frames.add_detections(transaction.connection, {key: seen.detections for key, seen in found.items()})
+            await frames.add_views(transaction.connection, {key: seen.view for key, seen in found.items()})
             await transaction.publish(following)
 
-    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         """Return each frame's detections. A failure is the detector's, unless it is the picture's."""
         breaker = self._judging.breaker
         breaker.begin()
@@ -106,12 +117,14 @@ class DetectStage:
                 raise ServiceError(breaker.service, reason) from error
             raise ServiceDownError(reason, tried=True) from error
         breaker.succeeded()
-        return {frame_id: detections for share in shares for frame_id, detections in share.items()}
+        return {frame_id: seen for share in shares for frame_id, seen in share.items()}
 
-    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
+        found = checked(pictures, detector.detect(pictures))
         return {
-            frame.id: found for frame, found in zip(wanted, checked(pictures, detector.detect(pictures)), strict=True)
+            frame.id: Seen(with_looks(picture, seen), view_of(picture))
+            for frame, picture, seen in zip(wanted, pictures, found, strict=True)
         }
 
     def _decode(self, frame: Frame, size: int) -> Picture:
