@@ -67,6 +67,14 @@ def likenesses(first: Sequence[bytes | None], second: Sequence[bytes | None]) ->
     return np.asarray(np.einsum("isb,jsb->ij", one, other) / STRIPES, np.float64)
 
 
+def blended(old: bytes | None, new: bytes | None, share: float) -> bytes | None:
+    """Return a look that has become a share of the way from an old one to a new one."""
+    if old is None or new is None or len(old) != len(new):
+        return new or old
+    mixed = (1 - share) * np.frombuffer(old, np.uint8) + share * np.frombuffer(new, np.uint8)
+    return np.rint(mixed).astype(np.uint8).tobytes()
+
+
 def view_of(picture: Picture) -> bytes:
     """Return what the whole picture looks like: VIEW_BYTES bytes."""
     pixels = picture.pixels[:: max(1, len(picture.pixels) // 96), :: max(1, picture.pixels.shape[1] // 128)]

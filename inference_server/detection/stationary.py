@@ -17,7 +17,8 @@ It wakes, which means that it is forgotten here and counts when it is seen next,
 - when it moved: its place is empty, and what looks like it is seen close by;
 - when another stands at its place: the looks differ, in the same light, after it was missing;
 - when it has gone: its place was empty in so many pictures of the same scene and light, over ten minutes and more, that
-  a detector which sees it as often as it did would have missed it less than once in a thousand times;
+  a detector which sees it as often as it did would have missed it less than once in a thousand times (what was seen
+  there only once or twice has gone at once);
 - when nobody saw it for `stationary.forget_hours`.
 
 A camera that was turned away and back, a lamp that goes on, or the night wakes nothing: pictures of another scene or in
@@ -35,7 +36,7 @@ import numpy as np
 
 from inference_server.core.detection import Box, Category, Detection, LeftOut, Sighting
 from inference_server.core.stationary import Standing
-from inference_server.detection.appearance import likeness, same_light, same_scene
+from inference_server.detection.appearance import blended, likeness, same_light, same_scene
 from inference_server.detection.geometry import areas, corners, overlaps
 from inference_server.settings import StationarySettings
 
@@ -46,13 +47,15 @@ INSIDE, LEAST_OF_IT = 0.85, 0.3
 """A box that lies in the other one by that much, and is no smaller than that share of it, is the same, half hidden."""
 DIFFERENT = 0.55
 """Looks that are less alike, in the same light, are of another object."""
-SAME = 0.8
-"""Looks that are more alike are of the same one."""
+PROBABLY_SAME, SAME = 0.7, 0.8
+"""Looks that are more alike are of the same one, where less or nothing else says so."""
+STOOD = 3
+"""Sightings at one place: what only passed has fewer."""
 MOVED_LOOKS, MOVED_DIAGONALS, MOVED_AREA = 0.85, 3.0, 2.5
 CHANCE = 0.001
 GONE_AFTER = timedelta(minutes=10)
 DRIFT = 0.2
-"""How much a new sight moves the box that is remembered."""
+"""How much a new sight moves the box, and changes the looks, that are remembered."""
 STATUE_SIGHTINGS = 4
 MOST = 200
 """Things remembered per camera; of more, those that are not stationary and were not seen for longest are forgotten."""
@@ -119,8 +122,7 @@ class StandingRules:
         if overlap < least and not (item.stationary_at and _half_hidden(item.box, box)):
             return False
         alike = likeness(item.appearance, found.appearance) if same_light(item.view, sighting.view) else None
-        settled = item.missing == 0 and (item.sightings > 1 or item.stationary_at is not None)
-        return alike is None or alike >= (DIFFERENT if settled or item.stationary_at else SAME)
+        return alike is None or alike >= _least_likeness(item)
 
     def _seen(self, item: Standing, found: Detection, box: Box, sighting: Sighting, arrived_at: datetime) -> Standing:
         at = sighting.captured_at
@@ -138,8 +140,7 @@ class StandingRules:
                 misses=item.misses + item.missing,
                 missing=0,
                 missing_since=None,
-                appearance=found.appearance if _whole(item.box, box) else item.appearance,
-                view=sighting.view,
+                **_remembered(item, found, box, sighting),
             )
         if seen.stationary_at is None and self._is_stationary(seen):
             return replace(seen, stationary_at=at)
@@ -180,6 +181,22 @@ class StandingRules:
         return [] if _has_gone(item, at) else [item]
 
 
+def _remembered(item: Standing, found: Detection, box: Box, sighting: Sighting) -> dict[str, bytes | None]:
+    """Return the looks to remember, and the view they belong to: the old ones while something else is before it."""
+    alike = likeness(item.appearance, found.appearance) if same_light(item.view, sighting.view) else None
+    if not _whole(item.box, box) or (alike is not None and alike < SAME):
+        return {}
+    looks = found.appearance if alike is None else blended(item.appearance, found.appearance, DRIFT)
+    return {"appearance": looks, "view": sighting.view}
+
+
+def _least_likeness(item: Standing) -> float:
+    """Return how alike what is seen at a thing's place must be to it: the less is known of it, the more."""
+    if item.stationary_at is not None or (item.missing == 0 and item.sightings > 1):
+        return DIFFERENT
+    return PROBABLY_SAME if item.sightings >= STOOD else SAME
+
+
 def _free(sighting: Sighting, boxes: Sequence[Box], taken: set[int]) -> list[tuple[int, tuple[Detection, Box]]]:
     pairs = enumerate(zip(sighting.detections, boxes, strict=True))
     return [(place, pair) for place, pair in pairs if place not in taken]
@@ -202,7 +219,7 @@ def _moved(item: Standing, found: Detection, box: Box) -> bool:
 def _has_gone(item: Standing, at: datetime) -> bool:
     """Return whether so many misses are no chance. The share of sights is estimated by Laplace's rule of succession."""
     often_seen = (item.sightings + 1) / (item.sightings + item.misses + 2)
-    patience = GONE_AFTER if item.stationary_at else timedelta(0)
+    patience = GONE_AFTER if item.sightings >= STOOD else timedelta(0)
     since = item.missing_since or at
     return bool((1 - often_seen) ** item.missing < CHANCE and at - since >= patience)
 
