@@ -247,6 +247,7 @@ class Parts:
             judging=judging,
             rules=rules,
             risk=settings.risk,
+            stationary=settings.stationary,
             zone=settings.zone,
         )
         close = CloseStage(self.broker, self._announced, self._clock, judging=judging, rules=rules)

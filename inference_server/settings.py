@@ -469,6 +469,17 @@ class BatchSettings(Section):
         return self
 
 
+class StationarySettings(Section):
+    """When what does not move is held for stationary, and for how long it is remembered unseen."""
+
+    sightings: Annotated[int, Field(ge=2, le=1000)] = 5
+    minutes: Annotated[float, Field(ge=0, le=1440)] = 5.0
+    """For vehicles."""
+    person_minutes: Annotated[float, Field(ge=0, le=10_080)] = 240.0
+    """For people and animals, seen four times as often; 0 means never."""
+    forget_hours: Annotated[float, Field(ge=1, le=720)] = 24.0
+
+
 class BackupSettings(Section):
     """The backups that the server makes by itself, at an hour of the home's time zone."""
 
@@ -624,6 +635,7 @@ class Settings(BaseSettings):
     hardware: HardwareSettings = HardwareSettings()
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
+    stationary: StationarySettings = StationarySettings()
     risk: RiskSettings = RiskSettings()
     backup: BackupSettings = BackupSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -22,10 +22,12 @@ from inference_server.api.routes import (
     ftp,
     models,
     refusals,
+    stationary,
     storage,
     system,
     trash,
     uploads,
+    zones,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
@@ -35,6 +37,8 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *backups.ROUTES,
     *cameras.ROUTES,
     *camera_settings.ROUTES,
+    *zones.ROUTES,
+    *stationary.ROUTES,
     *uploads.ROUTES,
     *events.ROUTES,
     *trash.ROUTES,

@@ -45,6 +45,8 @@ class ProblemCode(StrEnum):
     TOO_BUSY = "too_busy"
     REFUSED = "refused"
     EVENT_OPEN = "event_open"
+    ZONE_NOT_FOUND = "zone_not_found"
+    STATIONARY_OBJECT_NOT_FOUND = "stationary_object_not_found"
     CLEANUP_RUNNING = "cleanup_running"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
@@ -93,6 +95,8 @@ _KINDS = {
     ProblemCode.TOO_SLOW: ProblemKind(408, "Too slow"),
     ProblemCode.TOO_BUSY: ProblemKind(429, "Too busy"),
     ProblemCode.REFUSED: ProblemKind(422, "Refused"),
+    ProblemCode.ZONE_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.STATIONARY_OBJECT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_OPEN: ProblemKind(409, "Event is open"),
     ProblemCode.CLEANUP_RUNNING: ProblemKind(409, "Cleanup is running"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
@@ -246,6 +250,24 @@ def clip_not_found(clip_id: int) -> ProblemError:
     """Return the problem of an unknown clip."""
     return ProblemError(
         ProblemCode.CLIP_NOT_FOUND, f"There is no clip {clip_id}.", "The field `clips` of an event names its clips."
+    )
+
+
+def zone_not_found(camera_id: str, zone_id: int) -> ProblemError:
+    """Return the problem of an unknown zone."""
+    return ProblemError(
+        ProblemCode.ZONE_NOT_FOUND,
+        f'The camera "{camera_id}" has no zone {zone_id}.',
+        "GET /api/cameras/{camera_id}/zones lists its zones.",
+    )
+
+
+def stationary_object_not_found(camera_id: str, stationary_id: int) -> ProblemError:
+    """Return the problem of something that does not stand still, or not any more."""
+    return ProblemError(
+        ProblemCode.STATIONARY_OBJECT_NOT_FOUND,
+        f'On the picture of the camera "{camera_id}" there is no stationary object {stationary_id}.',
+        "GET /api/cameras/{camera_id}/stationary lists them; it may have moved.",
     )
 
 

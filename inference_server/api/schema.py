@@ -13,7 +13,17 @@ from inference_server.core.announcement import CameraState
 from inference_server.core.assessment import MAX_SCORE, AssessmentSource, LevelThresholds, RiskLevel, risk_level
 from inference_server.core.backup import BackupKind, RunningBackup, StoredBackup
 from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
-from inference_server.core.detection import Category, Detection, Label, Sighting
+from inference_server.core.detection import (
+    Category,
+    Detection,
+    Direction,
+    Label,
+    LeftOut,
+    Sighting,
+    Speed,
+    Track,
+    ZoneType,
+)
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import DeadLetter, StageName
@@ -71,14 +81,41 @@ class CameraObject(WireObject):
     last_event_id: int | None
 
 
+class ZoneVisitObject(WireObject):
+    """A track's stay in a zone."""
+
+    zone_id: int
+    name: str
+    type: ZoneType
+    entered_at: UtcTime
+    seconds: float
+    frames: int
+    loitering: bool
+
+
+class LineCrossingObject(WireObject):
+    """A track's crossing of a zone's line."""
+
+    zone_id: int
+    name: str
+    direction: Direction
+    at: UtcTime
+
+
 class TrackObject(WireObject):
-    """One object followed through the frames of an event."""
+    """One object followed through the frames of an event; its path is seconds after `first_seen_at`, x and y."""
 
     label: Label
     confidence: Confidence
     first_seen_at: UtcTime
     last_seen_at: UtcTime
     frames: int
+    dwell_seconds: float
+    best_frame_id: int | None
+    speed: Speed | None
+    path: tuple[tuple[float, float, float], ...]
+    zones: tuple[ZoneVisitObject, ...]
+    crossings: tuple[LineCrossingObject, ...]
 
 
 class FactorObject(WireObject):
@@ -161,6 +198,7 @@ class DetectionObject(WireObject):
     label: Label
     confidence: Confidence
     box: BoxObject
+    left_out: LeftOut | None
 
 
 class RefusalObject(WireObject):
@@ -333,7 +371,7 @@ def event(value: Event, thresholds: LevelThresholds) -> EventObject:
         frame_count=value.frame_count,
         best_frame_id=value.best_frame_id,
         objects=dict(Counter(track.label for track in value.tracks).most_common()),
-        tracks=tuple(TrackObject.model_validate(track, from_attributes=True) for track in value.tracks),
+        tracks=tuple(track(item) for item in value.tracks),
         risk=risk(verdict.score, thresholds),
         summary=verdict.summary,
         reasoning=verdict.reasoning,
@@ -342,6 +380,23 @@ def event(value: Event, thresholds: LevelThresholds) -> EventObject:
         verified=verdict.verified,
         assessed_at=verdict.assessed_at,
         clips=tuple(EventClipObject.model_validate(clip, from_attributes=True) for clip in value.clips),
+    )
+
+
+def track(value: Track) -> TrackObject:
+    """Return a track as it is sent."""
+    return TrackObject(
+        label=value.label,
+        confidence=value.confidence,
+        first_seen_at=value.first_seen_at,
+        last_seen_at=value.last_seen_at,
+        frames=value.frames,
+        dwell_seconds=value.dwell.total_seconds(),
+        best_frame_id=value.best_frame_id,
+        speed=value.speed,
+        path=tuple((point.seconds, point.x, point.y) for point in value.path),
+        zones=tuple(ZoneVisitObject.model_validate(visit, from_attributes=True) for visit in value.zones),
+        crossings=tuple(LineCrossingObject.model_validate(item, from_attributes=True) for item in value.crossings),
     )
 
 
@@ -465,5 +520,6 @@ def _detection(sighting: Sighting, found: Detection) -> DetectionObject:
         captured_at=sighting.captured_at,
         label=found.label,
         confidence=found.confidence,
+        left_out=found.left_out,
         box=BoxObject.model_validate(found.box, from_attributes=True),
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Frames, and the files that arrived but did not become one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -44,6 +44,8 @@ class Frame:
     height: int
     source: FrameSource = FrameSource.FOLDER
     time_source: TimeSource = TimeSource.ARRIVAL
+    view: bytes | None = field(default=None, compare=False, repr=False)
+    """What the whole picture looks like, as `detection/appearance.py` describes it; None until it was judged."""
 
 
 class RefusalReason(StrEnum):

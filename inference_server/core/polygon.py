@@ -20,6 +20,29 @@ def is_simple(points: Sequence[Point]) -> bool:
     return True
 
 
+def area(points: Sequence[Point]) -> float:
+    """Return the area of an outline that does not cross itself, 0 to 1 (the shoelace formula)."""
+    edges = [*pairwise(points), (points[-1], points[0])]
+    return abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in edges)) / 2
+
+
+def contains(points: Sequence[Point], point: Point) -> bool:
+    """Return whether a point lies in an outline or on it (the even-odd rule)."""
+    inside = False
+    for start, end in [*pairwise(points), (points[-1], points[0])]:
+        if side(start, end, point) == 0 and _between(start, end, point):
+            return True
+        if (start[1] > point[1]) != (end[1] > point[1]):
+            at = start[0] + (point[1] - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
+            inside ^= point[0] < at
+    return inside
+
+
+def side(start: Point, end: Point, point: Point) -> int:
+    """Return on which side of a line a point lies, looking from its start to its end: 1 right, -1 left, 0 on it."""
+    return _turn(start, end, point)
+
+
 def _fold_back(one: _Edge, other: _Edge) -> bool:
     """Return whether two edges with a common end lie on each other."""
     (shared,) = set(one) & set(other)

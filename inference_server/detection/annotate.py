@@ -19,6 +19,7 @@ _COLOURS = {
     Category.VEHICLE: "#4aa8ff",
     Category.ANIMAL: "#5fd35f",
 }
+_LEFT_OUT = "#b0b0b0"
 _DARK = "#000000"
 
 # Shares of the picture's shorter side: legible where a phone shows the picture across its width.
@@ -31,12 +32,13 @@ def draw_boxes(jpeg: bytes, detections: Sequence[Detection], width: int | None =
     """Return the picture as JPEG with a box, label and percentage for each detection.
 
     Boxes are in pixels of the picture as given. `width` scales the result down to that many pixels, never up; lines
-    and text keep their size relative to the result. The weakest is drawn first, so that the best stays readable.
+    and text keep their size relative to the result. The weakest is drawn first, so that the best stays readable; before
+    it, thin and grey, what makes no event, with the reason instead of a percentage.
     Raises PictureUnreadable.
     """
     image, scale = _read(jpeg, width)
     pen = _Pen.for_picture(image, scale)
-    for detection in sorted(detections, key=lambda found: found.confidence):
+    for detection in sorted(detections, key=lambda found: (found.left_out is None, found.confidence)):
         pen.draw(detection)
     return _encoded(image)
 
@@ -87,13 +89,15 @@ class _Pen:
         return cls(ImageDraw.Draw(image), font, max(2, round(short * _LINE_SHARE)), scale, image.width)
 
     def draw(self, detection: Detection) -> None:
-        box, colour = detection.box, _COLOURS[detection.label.category]
+        box, reason = detection.box, detection.left_out
+        colour, line = (_LEFT_OUT, 1) if reason else (_COLOURS[detection.label.category], self.line)
         left, top = box.x * self.scale, box.y * self.scale
         right, bottom = left + box.width * self.scale, top + box.height * self.scale
         # A dark edge on both sides of the line keeps it visible on light ground.
-        self.canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_DARK, width=self.line + 2)
-        self.canvas.rectangle((left, top, right, bottom), outline=colour, width=self.line)
-        self._tag(f"{detection.label} {detection.confidence:.0%}", left, top, colour)
+        self.canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_DARK, width=line + 2)
+        self.canvas.rectangle((left, top, right, bottom), outline=colour, width=line)
+        said = reason.value if reason else f"{detection.confidence:.0%}"
+        self._tag(f"{detection.label} {said}", left, top, colour)
 
     def _tag(self, text: str, left: float, top: float, colour: str) -> None:
         """Write a text on a patch above a box's corner, or inside the box where there is no room above."""

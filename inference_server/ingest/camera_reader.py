@@ -9,7 +9,7 @@ from datetime import timedelta
 from inference_server.ingest.camera_clock import SLOW_UPLOAD
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.observability.health import HealthBoard, HealthState
-from inference_server.storage import camera_settings, cameras
+from inference_server.storage import camera_settings, cameras, stationary
 from inference_server.storage.database import STORAGE_FAILURES, Database
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,8 +34,9 @@ class CameraReader:
         async with self._database.reading() as connection:
             settings = await camera_settings.all_settings(connection)
             offsets = await cameras.clock_offsets(connection)
+            still = await stationary.count(connection)
         self._known.update(settings, offsets)
-        self._report(offsets)
+        self._report(offsets, still)
 
     async def run(self) -> None:
         """Read every few seconds until cancelled; what is known stays while the database is down."""
@@ -50,10 +51,10 @@ class CameraReader:
         except STORAGE_FAILURES as error:
             _LOGGER.debug("The cameras' settings cannot be read now: %s", error)
 
-    def _report(self, offsets: Mapping[str, float]) -> None:
+    def _report(self, offsets: Mapping[str, float], still: int) -> None:
         wrong = {name: seconds for name, seconds in offsets.items() if abs(seconds) > SLOW_UPLOAD.total_seconds()}
         if not wrong:
-            self._health.report("cameras", HealthState.OK)
+            self._health.report("cameras", HealthState.OK, stationary_objects=still)
             return
         clocks = [f"the clock of {name} is {_explained(seconds)}" for name, seconds in sorted(wrong.items())]
         more = f", and {len(clocks) - NAMED} more are wrong" if len(clocks) > NAMED else ""
@@ -66,6 +67,7 @@ class CameraReader:
             remedy="Let the camera set its clock by a time server (NTP) and check its time zone. If it keeps the time "
             "of another zone than the home's, tell which: hsi cameras set CAMERA --time-zone ZONE.",
             wrong_clocks=len(wrong),
+            stationary_objects=still,
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from inference_server.core.detection import Sighting
+from inference_server.core.detection import Detection, LeftOut, Sighting
 from inference_server.core.event import EndReason, Event
 from inference_server.settings import BatchSettings
 
@@ -65,7 +65,8 @@ class BatchRules:
         `event` is the camera's open event, `ended_before` the end of its last one when none is open. A segment without
         sightings only ends the open event. A sighting that comes late (its picture was tried again) counts at the
         start of the batch that goes on meanwhile; one that is older than that by more than the window is no part of
-        it, as after a clock that was wrong.
+        it, as after a clock that was wrong. What has been standing since before a batch counts in it no more; a
+        sighting of nothing else is in no segment.
         """
         segments: list[Segment] = []
         batch = _OpenBatch(event, event.started_at, event.last_detection_at, event.frame_count) if event else None
@@ -77,6 +78,9 @@ class BatchRules:
                 if not batch.started_at <= sighting.captured_at <= end.at:
                     segments.append(batch.segment(end))
                     batch = None
+            sighting = without_standing(sighting, batch.started_at if batch else None)
+            if not sighting.counted:
+                continue
             batch = batch or _OpenBatch(None, sighting.captured_at, sighting.captured_at)
             batch.add(sighting)
             earliest = batch.started_at
@@ -92,6 +96,18 @@ class BatchRules:
         if earliest is None or sighting.captured_at < earliest - self._window:
             return sighting
         return not_before(sighting, earliest)
+
+
+def without_standing(sighting: Sighting, started_at: datetime | None) -> Sighting:
+    """Return a sighting in which what stood there before a batch started is left out; None stands for a new batch."""
+
+    def judged(found: Detection) -> Detection:
+        since = found.standing_since
+        if found.left_out is not None or since is None or (started_at is not None and since >= started_at):
+            return found
+        return replace(found, left_out=LeftOut.STATIONARY)
+
+    return replace(sighting, detections=tuple(judged(found) for found in sighting.detections))
 
 
 def not_before(sighting: Sighting, earliest: datetime) -> Sighting:

@@ -4,12 +4,14 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
+from inference_server.detection.appearance import view_of, with_looks
 from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, DetectorElsewhere, Picture, StoredPicture
 from inference_server.detection.errors import DetectorElsewhereError, PictureUnreadable
@@ -30,9 +32,20 @@ PATIENCE_SECONDS = 30.0
 PATIENCE_PER_PICTURE_SECONDS = 5.0
 """A detector that takes longer hangs: the slowest processors need about a second per picture."""
 
+LOOK_SIZE = 320
+"""Pixels a side to which a picture is decoded that is judged elsewhere, to see what its objects and view look like."""
+
 
 class PictureNotReadError(Exception):
     """One picture cannot be read now. Not a storage failure: the other pictures do not wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found in a picture, and what that looks like as a whole."""
+
+    detections: tuple[Detection, ...]
+    view: bytes
 
 
 class DetectStage:
@@ -84,11 +97,12 @@ class DetectStage:
         ]
         async with self._broker.transaction() as transaction:
             await transaction.complete(messages)
-            await frames.add_detections(transaction.connection, found)
+            await frames.add_detections(transaction.connection, {key: seen.detections for key, seen in found.items()})
+            await frames.add_views(transaction.connection, {key: seen.view for key, seen in found.items()})
             await transaction.publish(following)
 
-    async def _found(self, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
-        """Return each frame's detections: of the first detector that gives them."""
+    async def _found(self, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
+        """Return what each frame shows: of the first detector that says it."""
         *first, last = self._judging.services
         for service in first:
             try:
@@ -97,7 +111,7 @@ class DetectStage:
                 _LOGGER.debug("Another detector stands in: %s", error)
         return await self._found_by(last, wanted)
 
-    async def _found_by(self, service: Service, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    async def _found_by(self, service: Service, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         """Return each frame's detections. A failure is the detector's, unless it is the picture's."""
         breaker = service.breaker
         breaker.begin()
@@ -115,7 +129,7 @@ class DetectStage:
         breaker.succeeded()
         return found
 
-    async def _detected(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    async def _detected(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         if isinstance(detector, DetectorElsewhere):
             return await self._detected_elsewhere(detector, wanted)
         shares = await self._threads.run_all(
@@ -123,22 +137,30 @@ class DetectStage:
             _shares(wanted, detector.parallel),
             PATIENCE_SECONDS + PATIENCE_PER_PICTURE_SECONDS * len(wanted),
         )
-        return {frame_id: detections for share in shares for frame_id, detections in share.items()}
+        return {frame_id: seen for share in shares for frame_id, seen in share.items()}
 
-    async def _detected_elsewhere(
-        self, detector: DetectorElsewhere, wanted: Sequence[Frame]
-    ) -> Mapping[int, Sequence[Detection]]:
-        pictures = await asyncio.to_thread(lambda: [self._stored(frame) for frame in wanted])
+    async def _detected_elsewhere(self, detector: DetectorElsewhere, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
+        stored = await asyncio.to_thread(lambda: [self._stored(frame) for frame in wanted])
         try:
-            found = checked(pictures, await detector.detect_stored(pictures))
+            answers, pictures = await asyncio.gather(
+                detector.detect_stored(stored),
+                asyncio.to_thread(lambda: [decode_picture(one.content, LOOK_SIZE) for one in stored]),
+            )
         except PictureUnreadable as error:
             raise PermanentError(str(error)) from error
-        return {frame.id: detections for frame, detections in zip(wanted, found, strict=True)}
+        return self._seen(wanted, pictures, checked(stored, answers))
 
-    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
+        return self._seen(wanted, pictures, checked(pictures, detector.detect(pictures)))
+
+    @staticmethod
+    def _seen(
+        wanted: Sequence[Frame], pictures: Sequence[Picture], found: Sequence[tuple[Detection, ...]]
+    ) -> Mapping[int, Seen]:
         return {
-            frame.id: found for frame, found in zip(wanted, checked(pictures, detector.detect(pictures)), strict=True)
+            frame.id: Seen(with_looks(picture, detections), view_of(picture))
+            for frame, picture, detections in zip(wanted, pictures, found, strict=True)
         }
 
     def _stored(self, frame: Frame) -> StoredPicture:

@@ -11,12 +11,12 @@ from inference_server.core.assessment import Assessment
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Sighting, Track
 from inference_server.core.event import Event
-from inference_server.detection.tracking import link_tracks
+from inference_server.detection.zones import tracks_in
 from inference_server.pipeline.batch import BatchRules, Segment, not_before
 from inference_server.risk.evidence import Evidence, is_night
 from inference_server.risk.rules import assess
 from inference_server.settings import RiskSettings
-from inference_server.storage import events, frames
+from inference_server.storage import events, frames, zones
 from inference_server.storage.events import EventChange
 
 
@@ -32,18 +32,18 @@ class EventWriter:
 
     async def write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
         """Start an event with the segment's sightings, or add these to the one that it continues; return it open."""
-        change = await self._change(connection, segment.continues, segment.sightings)
+        change = await self._change(connection, camera_id, segment.continues, segment.sightings)
         if segment.continues is None:
             event = await events.start(connection, camera_id, segment.sightings[0].captured_at, change)
         else:
             event = await events.change(connection, segment.continues, change)
-        await frames.give_to_event(connection, [sighting.frame_id for sighting in segment.sightings], event.id)
+        await self._own(connection, segment.sightings, event)
         return (await events.with_clips(connection, [event]))[0]
 
     async def write_past(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
         """Do the same with an event of the past, which has ended before anybody heard of it; return it ended."""
         before, sightings = segment.continues, segment.sightings
-        change = await self._change(connection, before, sightings)
+        change = await self._change(connection, camera_id, before, sightings)
         started_at = before.started_at if before else sightings[0].captured_at
         end = segment.end or self._rules.end(started_at, change.last_detection_at)
         if before is None:
@@ -51,10 +51,17 @@ class EventWriter:
         else:
             changed = await events.change(connection, before, change)
             event = await events.end(connection, changed, end.at, end.reason)
-        await frames.give_to_event(connection, [sighting.frame_id for sighting in sightings], event.id)
+        await self._own(connection, sightings, event)
         return (await events.with_clips(connection, [event]))[0]
 
-    async def _change(self, connection: AsyncConnection, event: Event | None, new: Sequence[Sighting]) -> EventChange:
+    @staticmethod
+    async def _own(connection: AsyncConnection, sightings: Sequence[Sighting], event: Event) -> None:
+        await frames.give_to_event(connection, [sighting.frame_id for sighting in sightings], event.id)
+        await frames.leave_out(connection, [sighting for sighting in sightings if _has_standing(sighting)])
+
+    async def _change(
+        self, connection: AsyncConnection, camera_id: str, event: Event | None, new: Sequence[Sighting]
+    ) -> EventChange:
         known: list[Sighting] = []
         if event is not None:
             stored = await frames.sightings_of_event(connection, event.id)
@@ -66,7 +73,7 @@ class EventWriter:
             best_frame_id, best_confidence = best.frame_id, _confidence(best)
         started_at = event.started_at if event else new[0].captured_at
         last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
-        tracks = link_tracks((*known, *new))
+        tracks = tracks_in((*known, *new), await zones.of_camera(connection, camera_id))
         return EventChange(
             last_detection_at=last_detection_at,
             frame_count=(event.frame_count if event else 0) + len(new),
@@ -83,4 +90,8 @@ class EventWriter:
 
 
 def _confidence(sighting: Sighting) -> float:
-    return max(detection.confidence for detection in sighting.detections)
+    return max(detection.confidence for detection in sighting.counted)
+
+
+def _has_standing(sighting: Sighting) -> bool:
+    return any(found.left_out or found.standing_since for found in sighting.detections)

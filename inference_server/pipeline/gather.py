@@ -23,7 +23,8 @@ from inference_server.pipeline.event_writer import EventWriter
 from inference_server.pipeline.history import remember
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
-from inference_server.settings import RiskSettings
+from inference_server.pipeline.sorting import Sorter
+from inference_server.settings import RiskSettings, StationarySettings
 from inference_server.storage import announcements, cameras, events, frames
 from inference_server.storage.cameras import CameraRow
 
@@ -53,6 +54,7 @@ class GatherStage:
         judging: Judging,
         rules: BatchRules,
         risk: RiskSettings,
+        stationary: StationarySettings,
         zone: ZoneInfo,
     ) -> None:
         """Take the parts; `announced` is notified when something was announced."""
@@ -63,6 +65,7 @@ class GatherStage:
         self._rules = rules
         self._thresholds = risk.thresholds
         self._writer = EventWriter(clock, rules=rules, risk=risk, zone=zone)
+        self._sorter = Sorter(stationary)
 
     async def ready(self) -> None:
         """Gathering needs nothing but the database."""
@@ -80,10 +83,11 @@ class GatherStage:
             of_cameras = {camera_id: list(group) for camera_id, group in by_camera}
             rows = await cameras.get_many(connection, of_cameras)
             open_events = await events.open_events_of(connection, of_cameras)
+            sightings = await self._sorter.sort_out(connection, of_cameras, sightings)
             told: list[Announcement] = []
             for camera_id, group in of_cameras.items():
                 event = open_events.get(camera_id)
-                seen = [frame for frame in group if sightings[frame.id].detections]
+                seen = [frame for frame in group if sightings[frame.id].counted]
                 ended_before = await events.last_end(connection, camera_id) if seen and event is None else None
                 live, late, imported = self._sort(seen, event.started_at if event else ended_before)
                 happenings = await self._join(

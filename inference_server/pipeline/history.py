@@ -35,7 +35,11 @@ async def remember(
     waiting = sorted(seen, key=attrgetter("captured_at", "frame_id"))
     while waiting:
         before = await events.past_event(connection, camera_id, waiting[0].captured_at, rules.max_frames)
+        if not any(part.sightings for part in rules.split(before, waiting[:1])):
+            del waiting[0]
+            continue
         segment = next(part for part in rules.split(before, waiting) if part.sightings)
         changes.append(PastChange(segment.continues, await writer.write_past(connection, camera_id, segment)))
-        del waiting[: len(segment.sightings)]
+        taken = [sighting.frame_id for sighting in waiting].index(segment.sightings[-1].frame_id)
+        del waiting[: taken + 1]
     return changes

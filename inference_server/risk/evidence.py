@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from inference_server.core.detection import Category, Label, Track
+from inference_server.core.detection import Category, Label, Track, ZoneType, ZoneVisit
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,41 @@ class Evidence:
         """How long the person that stayed longest was in view."""
         return max((stay(track) for track in self.of(Category.PERSON)), default=timedelta(0))
 
+    def visits(self, kind: ZoneType, *categories: Category) -> tuple[ZoneVisit, ...]:
+        """Return the visits to zones of a type by these kinds of object."""
+        tracks = (track for track in self.tracks if track.label.category in categories)
+        return tuple(visit for track in tracks for visit in track.zones if visit.type is kind)
+
 
 def stay(track: Track) -> timedelta:
     """Return the time between a track's first and last sight."""
-    return track.last_seen_at - track.first_seen_at
+    return track.dwell
+
+
+def is_only_in(track: Track, kind: ZoneType) -> bool:
+    """Return whether a track was in zones of a type nearly all of the time and in no other zone."""
+    there = sum(visit.frames for visit in track.zones)
+    return there >= MOST_OF_ITS_FRAMES * track.frames and {visit.type for visit in track.zones} == {kind}
+
+
+MOST_OF_ITS_FRAMES = 0.8
+
+
+def whereabouts(tracks: Iterable[Track]) -> str:
+    """Return where the most telling zone was visited, in plain English: 'at the entry "Front door"'; "" for none."""
+    visits = sorted((_TELLING[visit.type], visit.name) for track in tracks for visit in track.zones)
+    return f'{tuple(_PLACES.values())[visits[0][0]]} "{visits[0][1]}"' if visits else ""
+
+
+_PLACES = {
+    ZoneType.RESTRICTED: "in the restricted zone",
+    ZoneType.ENTRY: "at the entry",
+    ZoneType.YARD: "in the yard",
+    ZoneType.DRIVEWAY: "on the driveway",
+    ZoneType.SIDEWALK: "on the sidewalk",
+    ZoneType.IGNORE: "in the zone",
+}
+_TELLING = {kind: place for place, kind in enumerate(_PLACES)}
 
 
 def is_night(local: datetime, starts_hour: int, ends_hour: int) -> bool:

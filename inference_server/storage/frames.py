@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.detection import Box, Detection, Label, Sighting
+from inference_server.core.detection import Box, Detection, Label, LeftOut, Sighting
 from inference_server.core.frame import Frame, FrameSource, TimeSource
 from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import detections, frames
@@ -97,6 +97,7 @@ async def add_detections(connection: AsyncConnection, found: Mapping[int, Sequen
             "y": detection.box.y,
             "width": detection.box.width,
             "height": detection.box.height,
+            "appearance": detection.appearance,
         }
         for frame_id, items in found.items()
         for ordinal, detection in enumerate(items)
@@ -104,6 +105,40 @@ async def add_detections(connection: AsyncConnection, found: Mapping[int, Sequen
     if rows:
         query = insert(connection, detections).on_conflict_do_nothing(index_elements=["frame_id", "ordinal"])
         await connection.execute(query, rows)
+
+
+async def add_views(connection: AsyncConnection, views: Mapping[int, bytes]) -> None:
+    """Store what the pictures of these frame ids look like as a whole."""
+    rows = [{"of_frame": frame_id, "seen": view} for frame_id, view in views.items()]
+    if rows:
+        query = update(frames).where(frames.c.id == bindparam("of_frame")).values(view=bindparam("seen"))
+        await connection.execute(query, rows)
+
+
+async def leave_out(connection: AsyncConnection, judged: Iterable[Sighting]) -> None:
+    """Store which of the detections of these sightings make no event, and why."""
+    rows = [
+        {"of_frame": sighting.frame_id, "place": ordinal, "reason": found.left_out and found.left_out.value}
+        for sighting in judged
+        for ordinal, found in enumerate(sighting.detections)
+    ]
+    if rows:
+        one = and_(detections.c.frame_id == bindparam("of_frame"), detections.c.ordinal == bindparam("place"))
+        await connection.execute(update(detections).where(one).values(left_out=bindparam("reason")), rows)
+
+
+async def recent(
+    connection: AsyncConnection, camera_id: str, *, since: datetime | None, limit: int
+) -> tuple[Sighting, ...]:
+    """Return a camera's newest sightings in which something was detected, newest first."""
+    something = exists().where(detections.c.frame_id == frames.c.id)
+    query = select(frames).where(frames.c.camera_id == camera_id, something)
+    if since is not None:
+        query = query.where(frames.c.captured_at >= since)
+    rows = await connection.execute(query.order_by(frames.c.captured_at.desc(), frames.c.id.desc()).limit(limit))
+    found = [_frame(row) for row in rows]
+    seen = await sightings(connection, found)
+    return tuple(seen[frame.id] for frame in found)
 
 
 async def give_to_event(connection: AsyncConnection, frame_ids: Sequence[int], event_id: int) -> None:
@@ -121,7 +156,7 @@ async def sightings(connection: AsyncConnection, found: Iterable[Frame]) -> Mapp
     for row in rows:
         seen[row.frame_id].append(_detection(row))
     return {
-        frame.id: Sighting(frame.id, frame.captured_at, frame.width, frame.height, tuple(seen[frame.id]))
+        frame.id: Sighting(frame.id, frame.captured_at, frame.width, frame.height, tuple(seen[frame.id]), frame.view)
         for frame in by_id.values()
     }
 
@@ -146,8 +181,15 @@ def _frame(row: AnyRow) -> Frame:
         height=row.height,
         source=FrameSource(row.source),
         time_source=TimeSource(row.time_source),
+        view=row.view,
     )
 
 
 def _detection(row: AnyRow) -> Detection:
-    return Detection(Label(row.label), row.confidence, Box(row.x, row.y, row.width, row.height))
+    return Detection(
+        Label(row.label),
+        row.confidence,
+        Box(row.x, row.y, row.width, row.height),
+        row.appearance,
+        LeftOut(row.left_out) if row.left_out else None,
+    )

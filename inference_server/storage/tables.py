@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -116,11 +117,14 @@ frames = Table(
     Column("clip_id", ForeignKey("clips.id"), index=True),
     Column("clip_offset_seconds", Float),
     Column("pruned_at", UtcDateTime),
+    Column("view", LargeBinary),
     UniqueConstraint("camera_id", "content_hash"),
     Index(None, "camera_id", "captured_at"),
     sqlite_autoincrement=True,
 )
-"""Admitted pictures. A pruned one has lost its file; `clip_offset_seconds` is its place in its clip."""
+"""Admitted pictures. A pruned one has lost its file; `clip_offset_seconds` is its place in its clip, `view` what the
+whole picture looks like.
+"""
 
 arrivals = Table(
     "arrivals",
@@ -196,8 +200,60 @@ detections = Table(
     Column("y", Float, nullable=False),
     Column("width", Float, nullable=False),
     Column("height", Float, nullable=False),
+    Column("appearance", LargeBinary),
+    Column("left_out", String(16)),
     UniqueConstraint("frame_id", "ordinal"),
 )
+"""What the detector saw; `left_out` says why one makes no event."""
+
+stationary_objects = Table(
+    "stationary_objects",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False, index=True),
+    Column("label", String(16), nullable=False),
+    Column("x", Float, nullable=False),
+    Column("y", Float, nullable=False),
+    Column("width", Float, nullable=False),
+    Column("height", Float, nullable=False),
+    Column("appearance", LargeBinary),
+    Column("view", LargeBinary),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("sightings", Integer, nullable=False),
+    Column("misses", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("missing_since", UtcDateTime),
+    Column("stationary_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+"""What stands still on a camera's picture, or may: `stationary_at` is null until it does. Boxes are shares of the
+picture.
+
+`arrived_at` is when the last picture of it arrived. `missing` counts the pictures since that should have shown it.
+"""
+
+zones = Table(
+    "zones",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("name", String(50), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("points", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("min_size", Float, nullable=False),
+    Column("inertia", Integer, nullable=False),
+    Column("loitering_seconds", Float, nullable=False),
+    Column("line", JSON),
+    Column("priority", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("colour", String(7), nullable=False),
+    UniqueConstraint("camera_id", "name"),
+    sqlite_autoincrement=True,
+)
+"""Named areas of the cameras' pictures, as `core/zone.py` describes them."""
 
 assessments = Table(
     "assessments",

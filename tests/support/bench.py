@@ -30,7 +30,7 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage
-from inference_server.settings import BatchSettings, RiskSettings
+from inference_server.settings import BatchSettings, RiskSettings, StationarySettings
 from inference_server.storage import announcements, cameras, events
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.database import Database
@@ -84,6 +84,7 @@ class Bench:
         risk: RiskSettings,
         zone: ZoneInfo,
         where: URL | None = None,
+        stationary: StationarySettings | None = None,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
@@ -103,7 +104,8 @@ class Bench:
         self.detect = DetectStage(
             self.database, self.broker, self.media, clock, judging=self.judging, threads=self.threads
         )
-        self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, zone=zone)
+        still = stationary or StationarySettings()
+        self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, stationary=still, zone=zone)
         self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
     async def load_detector(self) -> None:
@@ -203,6 +205,7 @@ async def bench(
     detector: bool = True,
     scripted: ScriptedDetector | None = None,
     where: URL | None = None,
+    stationary: StationarySettings | None = None,
 ) -> AsyncIterator[Bench]:
     """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
 
@@ -215,6 +218,7 @@ async def bench(
         risk or RiskSettings(),
         zone or ZoneInfo("UTC"),
         where,
+        stationary,
     )
     made.detector = scripted or made.detector
     await made.database.open()

@@ -25,6 +25,12 @@ async def test_an_event_is_explained(a_home: Home, connect: Connect) -> None:
         "first_seen_at": "2026-11-23T08:00:00Z",
         "last_seen_at": "2026-11-23T08:00:00Z",
         "frames": 1,
+        "dwell_seconds": 0,
+        "best_frame_id": None,
+        "speed": None,
+        "path": [],
+        "zones": [],
+        "crossings": [],
     }
     assert sent["factors"] == [{"name": "person_seen", "points": 35, "evidence": "1 person, confidence up to 0.91"}]
     assert (sent["source"], sent["verified"], sent["ended_at"], sent["end_reason"]) == ("rules", False, None, None)
@@ -50,6 +56,7 @@ async def test_detections_name_their_frame(a_home: Home, connect: Connect) -> No
         "label": "person",
         "confidence": 0.91,
         "box": {"x": 40, "y": 30, "width": 80, "height": 160},
+        "left_out": None,
     }
 
 

@@ -16,6 +16,7 @@ from inference_server.api.routes.camera_settings import CameraChange, CameraSett
 from inference_server.api.routes.events import EventQuery
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
+from inference_server.api.routes.zones import ZoneObject
 from inference_server.api.schema import (
     MIN_SCHEMA_VERSION,
     SCHEMA_VERSION,
@@ -81,7 +82,9 @@ def fields(*models: type[BaseModel]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("block", "model"),
-    list(zip(BLOCKS, (Problem, CameraObject, EventObject, CameraSettingsObject, ServerObject), strict=True)),
+    list(
+        zip(BLOCKS, (Problem, CameraObject, EventObject, CameraSettingsObject, ZoneObject, ServerObject), strict=True)
+    ),
 )
 def test_examples_are_valid_and_complete(block: str, model: type[BaseModel]) -> None:
     text = re.sub(r'"…( or null)?"', f'"{TIME}"', block)

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_server.core.detection import Box, Detection, Label, Sighting, Track
+from inference_server.core.detection import Box, Detection, Label, Sighting, Speed, Track
 from inference_server.detection.tracking import link_tracks
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -43,7 +43,9 @@ def test_a_parked_car_for_fifty_frames_is_one() -> None:
         for n in range(50)
     ]
     (track,) = link_tracks(frames)
-    assert track == Track(Label.CAR, 0.5 + 49 / 200, START, START + timedelta(seconds=49), 50)
+    assert (track.label, track.confidence, track.frames) == (Label.CAR, 0.5 + 49 / 200, 50)
+    assert (track.first_seen_at, track.last_seen_at) == (START, START + timedelta(seconds=49))
+    assert (track.best_frame_id, track.speed) == (49, Speed.STILL)
 
 
 def test_somebody_who_walks_through_is_one() -> None:

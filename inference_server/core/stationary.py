@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What stands still on a camera's picture, or may."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from inference_server.core.detection import Box, Label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Something that was seen at one place. Its box is in shares of the picture, from 0 (left, top) to 1."""
+
+    id: int | None
+    """None until it is stored."""
+    camera_id: str
+    label: Label
+    box: Box
+    appearance: bytes | None = field(default=None, repr=False)
+    view: bytes | None = field(default=None, repr=False)
+    """What the whole picture looked like when it was seen last."""
+    first_seen_at: datetime
+    last_seen_at: datetime
+    arrived_at: datetime
+    """When the last picture of it arrived, which is later than that was taken where old ones are imported."""
+    sightings: int = 1
+    misses: int = 0
+    """How often the detector had missed it before it saw it again."""
+    missing: int = 0
+    """How many pictures since should have shown it and did not."""
+    missing_since: datetime | None = None
+    stationary_at: datetime | None = None
+    """Since when it is held for stationary; None until then."""
