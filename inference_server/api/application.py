@@ -25,6 +25,7 @@ from inference_server.api.routes import (
     system,
     trash,
     uploads,
+    views,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
 from inference_server.api.throttle import Throttle
@@ -34,6 +35,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *backups.ROUTES,
     *cameras.ROUTES,
     *camera_settings.ROUTES,
+    *views.ROUTES,
     *uploads.ROUTES,
     *events.ROUTES,
     *trash.ROUTES,

@@ -3,21 +3,25 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
+from inference_server.core.signal import Signal
 from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
+from inference_server.detection.scene import Signature, sign
 from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
+from inference_server.pipeline.view_watch import SeenView, ViewWatch
 from inference_server.storage import frames
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -30,6 +34,14 @@ PATIENCE_PER_PICTURE_SECONDS = 5.0
 
 class PictureNotReadError(Exception):
     """One picture cannot be read now. Not a storage failure: the other pictures do not wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one picture shows: its objects, and its view where that is watched."""
+
+    detections: Sequence[Detection]
+    signature: Signature | None
 
 
 class DetectStage:
@@ -50,14 +62,21 @@ class DetectStage:
         *,
         judging: Judging,
         threads: InferenceThreads,
+        views: ViewWatch,
+        announced: Signal,
     ) -> None:
-        """Take the parts; `threads` is where pictures are decoded and inferred."""
+        """Take the parts; `threads` is where pictures are decoded and inferred.
+
+        `announced` is notified when something was announced, which only a change of a camera's view is here.
+        """
         self._database = database
         self._broker = broker
         self._media = media
         self._clock = clock
         self._judging = judging
         self._threads = threads
+        self._views = views
+        self._announced = announced
 
     @property
     def batch_size(self) -> int:
@@ -83,11 +102,16 @@ class DetectStage:
         ]
         async with self._broker.transaction() as transaction:
             await transaction.complete(messages)
-            await frames.add_detections(transaction.connection, found)
+            detections = {frame_id: seen.detections for frame_id, seen in found.items()}
+            await frames.add_detections(transaction.connection, detections)
             await transaction.publish(following)
+            views = [SeenView(frame, view) for frame in wanted if (view := found[frame.id].signature) is not None]
+            told = await self._views.take(transaction.connection, views)
+        if told:
+            self._announced.notify()
 
-    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
-        """Return each frame's detections. A failure is the detector's, unless it is the picture's."""
+    async def _found(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
+        """Return what each frame shows. A failure is the detector's, unless it is the picture's."""
         breaker = self._judging.breaker
         breaker.begin()
         try:
@@ -106,12 +130,14 @@ class DetectStage:
                 raise ServiceError(breaker.service, reason) from error
             raise ServiceDownError(reason, tried=True) from error
         breaker.succeeded()
-        return {frame_id: detections for share in shares for frame_id, detections in share.items()}
+        return {frame_id: seen for share in shares for frame_id, seen in share.items()}
 
-    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Sequence[Detection]]:
+    def _detect(self, detector: Detector, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
+        found = checked(pictures, detector.detect(pictures))
         return {
-            frame.id: found for frame, found in zip(wanted, checked(pictures, detector.detect(pictures)), strict=True)
+            frame.id: Seen(detections, sign(picture.pixels) if self._views.wants(frame) else None)
+            for frame, picture, detections in zip(wanted, pictures, found, strict=True)
         }
 
     def _decode(self, frame: Frame, size: int) -> Picture:
