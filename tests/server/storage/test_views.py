@@ -34,7 +34,8 @@ PROBLEMS = (LastingProblem(ViewProblem.BLOCKED, AT), LastingProblem(ViewProblem.
 def baseline(pictures: int = 7) -> Baseline:
     random = np.random.default_rng(pictures)
     shapes = (EDGES, EDGES[1:], (REGIONS,), (REGIONS,))
-    return Baseline(*(random.random(shape, np.float32) for shape in shapes), pictures, AT)
+    edges, black, energy, detail = (random.random(shape, np.float32) for shape in shapes)
+    return Baseline(edges, black, energy, detail, pictures, AT)
 
 
 async def test_a_view_is_remembered(a_home: Home) -> None:
