@@ -47,8 +47,8 @@ class Letterbox:
 def decode_picture(data: bytes, size: int) -> Picture:
     """Decode a JPEG, PNG, WebP... for a model whose input is `size` pixels wide and high.
 
-    A JPEG is decoded to the smallest scale that is still enough. A stored rotation (EXIF) is not applied: boxes are
-    in pixels of the picture as stored. Raises PictureUnreadable.
+    A JPEG is decoded to the smallest scale that is still enough. Boxes are in pixels of the picture as stored, which
+    is upright: admission applies the rotation that EXIF tells of. Raises PictureUnreadable.
     """
     if data.startswith(b"\xff\xd8\xff"):
         try:
