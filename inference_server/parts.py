@@ -56,6 +56,7 @@ from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.upkeep import Upkeep
+from inference_server.pipeline.view_watch import ViewWatch
 from inference_server.pipeline.workers import Heartbeat, worker_name
 from inference_server.settings import (
     BACKUP_PASSPHRASE_VARIABLE,
@@ -239,6 +240,8 @@ class Parts:
             self._clock,
             judging=judging,
             threads=self.threads,
+            views=ViewWatch(settings.scene, self._clock, judging),
+            announced=self._announced,
         )
         gather = GatherStage(
             self.broker,

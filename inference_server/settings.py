@@ -480,6 +480,16 @@ class StationarySettings(Section):
     forget_hours: Annotated[float, Field(ge=1, le=720)] = 24.0
 
 
+class SceneSettings(Section):
+    """When something is wrong with a camera's view, so that its owner is told."""
+
+    enabled: bool = True
+    after_pictures: Annotated[int, Field(ge=2, le=100)] = 4
+    """So many pictures in a row must show it,"""
+    after_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """over so long a time."""
+
+
 class BackupSettings(Section):
     """The backups that the server makes by itself, at an hour of the home's time zone."""
 
@@ -636,6 +646,7 @@ class Settings(BaseSettings):
     pipeline: PipelineSettings = PipelineSettings()
     batch: BatchSettings = BatchSettings()
     stationary: StationarySettings = StationarySettings()
+    scene: SceneSettings = SceneSettings()
     risk: RiskSettings = RiskSettings()
     backup: BackupSettings = BackupSettings()
     retention: RetentionSettings = RetentionSettings()

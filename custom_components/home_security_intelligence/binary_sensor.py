@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Occupancy of each camera's view by people, vehicles and animals."""
+"""Occupancy of each camera's view by people, vehicles and animals, and whether something is wrong with the view."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import override
+from typing import Any, override
 
 from homeassistant.components.binary_sensor import (
     BinarySensorDeviceClass,
     BinarySensorEntity,
     BinarySensorEntityDescription,
 )
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -38,12 +39,15 @@ OCCUPANCY_SENSORS = (
 async def async_setup_entry(
     hass: HomeAssistant, entry: HsiConfigEntry, async_add_entities: AddConfigEntryEntitiesCallback
 ) -> None:
-    """Add the occupancy sensors of an entry."""
+    """Add the sensors of an entry."""
     coordinator = entry.runtime_data
     async_add_camera_entities(
         entry,
         async_add_entities,
-        lambda camera_id: [OccupancySensor(coordinator, camera_id, description) for description in OCCUPANCY_SENSORS],
+        lambda camera_id: [
+            *(OccupancySensor(coordinator, camera_id, description) for description in OCCUPANCY_SENSORS),
+            ViewProblemSensor(coordinator, camera_id),
+        ],
     )
 
 
@@ -62,3 +66,28 @@ class OccupancySensor(HsiCameraEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         occupancy = self.source.occupancy
         return self.entity_description.value(occupancy) if occupancy else None
+
+
+class ViewProblemSensor(HsiCameraEntity, BinarySensorEntity):
+    """Whether a camera cannot see what it is there to see: blocked, moved, too dark, blurred, frozen, tampered with."""
+
+    _attr_device_class = BinarySensorDeviceClass.PROBLEM
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, coordinator: HsiCoordinator, camera_id: str) -> None:
+        """Show the problems of a camera."""
+        super().__init__(coordinator, camera_id, "view_problem")
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        return bool(self.source.view_problems)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, Any]:
+        problems = self.source.view_problems
+        return {
+            "problems": [problem.kind or "other" for problem in problems],
+            "since": min((problem.since.isoformat() for problem in problems), default=None),
+        }

@@ -190,6 +190,8 @@ class HsiCoordinator(DataUpdateCoordinator[HsiState]):
         if previous is None or state.server is not previous.server:
             self.issues.detector_changed(state.server.detector)
             self.issues.dead_letters_changed(state.server.dead_letters)
+        if previous is None or state.cameras is not previous.cameras:
+            self.issues.views_changed(state.cameras.values())
         self.async_set_updated_data(state)
 
     @callback

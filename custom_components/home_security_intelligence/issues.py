@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repair issues: what the owner has to do something about."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .client import HsiError, ServerTooNew, ServerTooOld, WrongServer
-from .client.models import Detector, DetectorState
-from .const import CONF_ENTRY_ID, DOMAIN, PROJECT_URL
+from .client.models import Camera, Detector, DetectorState, ViewProblemKind
+from .const import CONF_CAMERA_ID, CONF_ENTRY_ID, DOMAIN, PROJECT_URL
 
 DETECTOR_FALLBACK: Final = "detector_fallback"
 DETECTOR_PROVIDER: Final = "detector_provider"
 DEAD_LETTERS: Final = "dead_letters"
+ANOTHER_VIEW: Final = "another_view"
+OTHER_VIEWS: Final = frozenset({ViewProblemKind.BLOCKED, ViewProblemKind.MOVED, ViewProblemKind.BLURRED})
+"""What the owner may have wanted: a view that is only dark or frozen is no other one."""
 CONNECTION_ISSUES: Final = (ServerTooOld.key, ServerTooNew.key, WrongServer.key)
 
 
@@ -63,21 +67,50 @@ class Issues:
             self._delete(DEAD_LETTERS)
 
     @callback
+    def views_changed(self, cameras: Iterable[Camera]) -> None:
+        """Tell which cameras see something else than before, which the owner may accept."""
+        wrong = {
+            camera.id: camera.name
+            for camera in cameras
+            if any(problem.kind in OTHER_VIEWS for problem in camera.view_problems)
+        }
+        for camera_id in self._told_views() - wrong.keys():
+            self._delete(ANOTHER_VIEW, camera_id)
+        for camera_id, name in wrong.items():
+            self._create(ANOTHER_VIEW, ir.IssueSeverity.WARNING, {"camera": name}, is_fixable=True, camera_id=camera_id)
+
+    def _told_views(self) -> set[str]:
+        """Return the cameras whose views are issues now, whoever told of them."""
+        told = [issue.data for issue in ir.async_get(self._hass).issues.values() if issue.domain == DOMAIN]
+        mine = [data for data in told if data and data.get(CONF_ENTRY_ID) == self._entry_id]
+        return {str(data[CONF_CAMERA_ID]) for data in mine if CONF_CAMERA_ID in data}
+
+    @callback
     def clear(self) -> None:
         """Withdraw everything."""
         self.connection_works()
         self._delete(DETECTOR_FALLBACK)
         self._delete(DETECTOR_PROVIDER)
         self._delete(DEAD_LETTERS)
+        self.views_changed(())
 
     def _create(
-        self, key: str, severity: ir.IssueSeverity, placeholders: dict[str, str], *, is_fixable: bool = False
+        self,
+        key: str,
+        severity: ir.IssueSeverity,
+        placeholders: dict[str, str],
+        *,
+        is_fixable: bool = False,
+        camera_id: str | None = None,
     ) -> None:
+        data: dict[str, str | int | float | None] = {CONF_ENTRY_ID: self._entry_id}
+        if camera_id is not None:
+            data[CONF_CAMERA_ID] = camera_id
         ir.async_create_issue(
             self._hass,
             DOMAIN,
-            self._issue_id(key),
-            data={CONF_ENTRY_ID: self._entry_id},
+            self._issue_id(key, camera_id),
+            data=data,
             is_fixable=is_fixable,
             learn_more_url=PROJECT_URL,
             severity=severity,
@@ -85,8 +118,8 @@ class Issues:
             translation_placeholders=placeholders,
         )
 
-    def _delete(self, key: str) -> None:
-        ir.async_delete_issue(self._hass, DOMAIN, self._issue_id(key))
+    def _delete(self, key: str, camera_id: str | None = None) -> None:
+        ir.async_delete_issue(self._hass, DOMAIN, self._issue_id(key, camera_id))
 
-    def _issue_id(self, key: str) -> str:
-        return f"{key}_{self._entry_id}"
+    def _issue_id(self, key: str, camera_id: str | None = None) -> str:
+        return f"{key}_{self._entry_id}" + (f"_{camera_id}" if camera_id else "")

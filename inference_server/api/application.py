@@ -27,6 +27,7 @@ from inference_server.api.routes import (
     system,
     trash,
     uploads,
+    views,
     zones,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
@@ -39,6 +40,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *camera_settings.ROUTES,
     *zones.ROUTES,
     *stationary.ROUTES,
+    *views.ROUTES,
     *uploads.ROUTES,
     *events.ROUTES,
     *trash.ROUTES,

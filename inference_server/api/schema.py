@@ -28,6 +28,7 @@ from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import DeadLetter, StageName
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.core.view import ViewProblem
 from inference_server.observability.health import ComponentHealth, Detail, HealthState
 
 SCHEMA_VERSION = 1
@@ -66,6 +67,13 @@ class OccupancyObject(WireObject):
     animal: bool
 
 
+class ViewProblemObject(WireObject):
+    """What is wrong with a camera's view, and since when."""
+
+    kind: ViewProblem
+    since: UtcTime
+
+
 class CameraObject(WireObject):
     """A camera. When it cannot be judged, risk and occupancy are null: unknown, not safe."""
 
@@ -79,6 +87,7 @@ class CameraObject(WireObject):
     occupancy: OccupancyObject | None
     open_event_id: int | None
     last_event_id: int | None
+    view_problems: tuple[ViewProblemObject, ...]
 
 
 class ZoneVisitObject(WireObject):
@@ -355,6 +364,7 @@ def camera(state: CameraState, thresholds: LevelThresholds) -> CameraObject:
         occupancy=None if score is None else _occupancy(state.occupied_by),
         open_event_id=state.open_event_id,
         last_event_id=state.last_event_id,
+        view_problems=tuple(ViewProblemObject(kind=found.kind, since=found.since) for found in state.view_problems),
     )
 
 

@@ -37,6 +37,12 @@ def register(commands: Commands) -> None:
         help="areas nobody may see, instead of those so far: each as 'x,y x,y x,y' from 0,0 (left, top) to 1,1; "
         "none clears them",
     )
+    change.add_argument(
+        "--watch-view",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="tell when the view is blocked, moved, too dark, blurred or frozen; not for a camera that turns",
+    )
     change.set_defaults(command=_set)
 
 
@@ -88,6 +94,7 @@ async def _show(options: argparse.Namespace, settings: Settings) -> int:
         "time_zone": own.time_zone,
         "ignore_patterns": own.ignore_patterns,
         "masks": [mask.points for mask in own.masks],
+        "watch_view": own.watch_view,
     }
     print(json.dumps(shown, indent=2, ensure_ascii=False))
     return 0
@@ -118,6 +125,8 @@ def _changed(before: CameraSettings, options: argparse.Namespace) -> CameraSetti
         changes["ignore_patterns"] = tuple(options.ignore)
     if options.mask is not None:
         changes["masks"] = tuple(options.mask)
+    if options.watch_view is not None:
+        changes["watch_view"] = options.watch_view
     return replace(before, **changes)
 
 

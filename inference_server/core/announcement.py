@@ -9,6 +9,7 @@ from inference_server.core.assessment import RiskLevel
 from inference_server.core.camera import Camera
 from inference_server.core.detection import Category
 from inference_server.core.event import Event
+from inference_server.core.view import LastingProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class CameraState:
     occupied_by: frozenset[Category]
     open_event_id: int | None
     last_event_id: int | None
+    view_problems: tuple[LastingProblem, ...] = ()
 
 
 def camera_state(
@@ -31,6 +33,7 @@ def camera_state(
     last_event_id: int | None,
     open_event: Event | None,
     judged: bool,
+    view_problems: tuple[LastingProblem, ...] = (),
 ) -> CameraState:
     """Return the state of a camera: its score is that of its open event, 0 without one, None when not judged."""
     return CameraState(
@@ -41,6 +44,7 @@ def camera_state(
         occupied_by=frozenset(track.label.category for track in open_event.tracks) if open_event else frozenset(),
         open_event_id=open_event.id if open_event else None,
         last_event_id=last_event_id,
+        view_problems=view_problems,
     )
 
 

@@ -56,6 +56,8 @@ class CameraSettings:
     ignore_patterns: tuple[str, ...] = ()
     """Files that are left alone: `ingest/folder/ignoring.py` says what a pattern means."""
     masks: tuple[Mask, ...] = ()
+    watch_view: bool = True
+    """Whether to tell when the view is blocked, moved, dark, blurred or frozen: not of a camera that turns."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for more, or longer, than there may be."""

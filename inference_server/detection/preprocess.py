@@ -18,6 +18,11 @@ from inference_server.detection.errors import PictureUnreadable
 PAD = 114
 """The grey of the bars beside a picture, of 255; what detectors of the YOLO family were trained with."""
 
+_QUICK_SCALES = (2, 4)
+"""Parts of a JPEG's size to which libjpeg-turbo decodes with the processor's vector instructions."""
+_STRIP = 60
+"""Rows that are scaled at a time; even."""
+
 type Batch = NDArray[np.float32]
 
 
@@ -47,8 +52,8 @@ class Letterbox:
 def decode_picture(data: bytes, size: int) -> Picture:
     """Decode a JPEG, PNG, WebP... for a model whose input is `size` pixels wide and high.
 
-    A JPEG is decoded to the smallest scale that is still enough. A stored rotation (EXIF) is not applied: boxes are
-    in pixels of the picture as stored. Raises PictureUnreadable.
+    A JPEG is decoded to the smallest scale that is still enough. Boxes are in pixels of the picture as stored, which
+    is upright: admission applies the rotation that EXIF tells of. Raises PictureUnreadable.
     """
     if data.startswith(b"\xff\xd8\xff"):
         try:
@@ -79,9 +84,10 @@ def decode_jpeg_scaled(data: bytes, size: int, *, strict: bool = False) -> Pictu
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     target = Letterbox.fit(width, height, size)
-    pixels = simplejpeg.decode_jpeg(
-        data, "RGB", min_height=target.height, min_width=target.width, fastdct=True, strict=strict
-    )
+    least = target.width, target.height
+    if any((width, height) == (least[0] * 3 // 2 * scale, least[1] * 3 // 2 * scale) for scale in _QUICK_SCALES):
+        least = least[0] * 3 // 2, least[1] * 3 // 2
+    pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=least[0], min_height=least[1], fastdct=True, strict=strict)
     return Picture(pixels, width, height)
 
 
@@ -93,11 +99,37 @@ def empty_batch(count: int, size: int) -> Batch:
 def place(picture: Picture, slot: NDArray[np.float32]) -> Letterbox:
     """Write a picture into its slot [3, size, size] of a grey batch and return where it lies."""
     letterbox = Letterbox.fit(picture.width, picture.height, slot.shape[1])
-    pixels = picture.pixels
-    if pixels.shape[:2] != (letterbox.height, letterbox.width):
-        image = Image.fromarray(pixels).resize((letterbox.width, letterbox.height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
     rows = slice(letterbox.top, letterbox.top + letterbox.height)
     columns = slice(letterbox.left, letterbox.left + letterbox.width)
-    np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=slot[:, rows, columns])
+    inner, pixels = slot[:, rows, columns], picture.pixels
+    height, width, _ = pixels.shape
+    if (height * 2, width * 2) == (letterbox.height * 3, letterbox.width * 3):
+        _write_two_thirds(pixels, inner)
+        return letterbox
+    if (height, width) != (letterbox.height, letterbox.width):
+        image = Image.fromarray(pixels).resize((letterbox.width, letterbox.height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+    np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=inner)
     return letterbox
+
+
+def _write_two_thirds(pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+    """Write pixels [3 m, 3 n, 3] as [3, 2 m, 2 n], 0 to 1, by mean: the usual case, 1080 or 2160 rows seen in 360.
+
+    Each three in a row, a b c, become the two that they cover, (2 a + b) / 3 and (b + 2 c) / 3, down and then across.
+    In strips that stay in the processor's cache this is twice as quick as a filter for any ratio.
+    """
+    _, height, width = out.shape
+    down = np.empty((_STRIP, width * 3 // 2, 3), np.uint16)
+    across = np.empty((3, _STRIP, width // 2), np.uint16)
+    for top in range(0, height, _STRIP):
+        strip, target = pixels[top * 3 // 2 : (top + _STRIP) * 3 // 2], out[:, top : top + _STRIP]
+        rows, columns = down[: target.shape[1]], across[:, : target.shape[1]]
+        for half, outer in enumerate((strip[0::3], strip[2::3])):
+            np.add(outer, outer, out=rows[half::2], dtype=np.uint16)
+            np.add(rows[half::2], strip[1::3], out=rows[half::2])
+        planes = rows.transpose(2, 0, 1)
+        for half, outer_of_row in enumerate((planes[..., 0::3], planes[..., 2::3])):
+            np.add(outer_of_row, outer_of_row, out=columns)
+            np.add(columns, planes[..., 1::3], out=columns)
+            np.multiply(columns, np.float32(1 / (9 * 255)), out=target[..., half::2])

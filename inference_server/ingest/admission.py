@@ -161,7 +161,7 @@ class Gate:
         self._cameras = cameras
 
     def admit(self, arriving: Arriving) -> AdmittedFile:
-        """Examine a picture, burn its camera's masks in and store it.
+        """Examine a picture, bring it upright, burn its camera's masks in and store it.
 
         Raises RefusedError, and OSError when it cannot be stored (disk full): it is then to be tried again.
         """
@@ -172,7 +172,7 @@ class Gate:
         masks = self._cameras.settings(camera).masks
         picture = burn(arrived, masks)
         captured = self._captured(camera, arriving, arrived.exif)
-        name = media_name(picture, masks)
+        name = media_name(arrived, masks)
         return AdmittedFile(
             file=arriving.file,
             folder=arriving.folder,

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Keeps what admission knows of the cameras up to date, and says which of their clocks are wrong."""
+"""Keeps what admission knows of the cameras up to date, and says what is wrong with their clocks and views."""
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from inference_server.core.view import LastingProblem
 from inference_server.ingest.camera_clock import SLOW_UPLOAD
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.observability.health import HealthBoard, HealthState
-from inference_server.storage import camera_settings, cameras, stationary
+from inference_server.storage import camera_settings, cameras, stationary, views
 from inference_server.storage.database import STORAGE_FAILURES, Database
 
 _LOGGER = logging.getLogger(__name__)
@@ -17,7 +18,17 @@ _LOGGER = logging.getLogger(__name__)
 INTERVAL_SECONDS = 2.0
 """How soon a change that another process made counts here."""
 NAMED = 5
-"""Wrong clocks that are named one by one."""
+"""Problems of a kind that are named one by one."""
+CLOCKS_STILL_WORK = "Their pictures are judged, at the time of their arrival."
+CLOCKS_REMEDY = (
+    "Let the camera set its clock by a time server (NTP) and check its time zone. If it keeps the time "
+    "of another zone than the home's, tell which: hsi cameras set CAMERA --time-zone ZONE."
+)
+VIEWS_STILL_WORK = "Their pictures are judged, but may not show what they should."
+VIEWS_REMEDY = (
+    "Look at the camera's newest picture; clean, free or turn the camera. If the view is meant to be as it is now, "
+    "POST /api/cameras/CAMERA/view/accept; if the camera turns by itself, hsi cameras set CAMERA --no-watch-view."
+)
 
 
 class CameraReader:
@@ -35,8 +46,9 @@ class CameraReader:
             settings = await camera_settings.all_settings(connection)
             offsets = await cameras.clock_offsets(connection)
             still = await stationary.count(connection)
+            wrong_views = await views.wrong_views(connection)
         self._known.update(settings, offsets)
-        self._report(offsets, still)
+        self._report(offsets, wrong_views, still)
 
     async def run(self) -> None:
         """Read every few seconds until cancelled; what is known stays while the database is down."""
@@ -51,24 +63,37 @@ class CameraReader:
         except STORAGE_FAILURES as error:
             _LOGGER.debug("The cameras' settings cannot be read now: %s", error)
 
-    def _report(self, offsets: Mapping[str, float], still: int) -> None:
+    def _report(
+        self, offsets: Mapping[str, float], views_found: Mapping[str, Sequence[LastingProblem]], still: int
+    ) -> None:
         wrong = {name: seconds for name, seconds in offsets.items() if abs(seconds) > SLOW_UPLOAD.total_seconds()}
-        if not wrong:
+        if not wrong and not views_found:
             self._health.report("cameras", HealthState.OK, stationary_objects=still)
             return
         clocks = [f"the clock of {name} is {_explained(seconds)}" for name, seconds in sorted(wrong.items())]
-        more = f", and {len(clocks) - NAMED} more are wrong" if len(clocks) > NAMED else ""
-        first = ", ".join(clocks[:NAMED])
+        seen = [f"the view of {name} is {_described(found)}" for name, found in sorted(views_found.items())]
         self._health.report(
             "cameras",
             HealthState.DEGRADED,
-            last_error=f"{first[0].upper()}{first[1:]}{more}.",
-            still_works="Their pictures are judged, at the time of their arrival.",
-            remedy="Let the camera set its clock by a time server (NTP) and check its time zone. If it keeps the time "
-            "of another zone than the home's, tell which: hsi cameras set CAMERA --time-zone ZONE.",
+            last_error=" ".join(_sentence(problems) for problems in (seen, clocks) if problems),
+            still_works=" ".join(
+                text for text, problems in ((VIEWS_STILL_WORK, seen), (CLOCKS_STILL_WORK, clocks)) if problems
+            ),
+            remedy=" ".join(text for text, problems in ((VIEWS_REMEDY, seen), (CLOCKS_REMEDY, clocks)) if problems),
             wrong_clocks=len(wrong),
+            wrong_views=len(seen),
             stationary_objects=still,
         )
+
+
+def _sentence(problems: Sequence[str]) -> str:
+    more = f", and {len(problems) - NAMED} more are wrong" if len(problems) > NAMED else ""
+    first = ", ".join(problems[:NAMED])
+    return f"{first[0].upper()}{first[1:]}{more}."
+
+
+def _described(found: Sequence[LastingProblem]) -> str:
+    return " and ".join(problem.kind.replace("_", " ") for problem in found)
 
 
 def _explained(seconds: float) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Privacy masks: what nobody may see is made black before anything sees or stores the picture."""
+"""Before anything sees or stores a picture it is brought upright, and its privacy masks are made black."""
 
 import hashlib
 import io
@@ -43,10 +43,10 @@ def fill(pixels: Rgb, masks: tuple[Mask, ...]) -> None:
 def burn(picture: Picture, masks: tuple[Mask, ...]) -> Picture:
     """Return a picture as it is displayed, with its masks burnt in; nothing else is in its file, no EXIF, no thumbnail.
 
-    It is a JPEG whatever it was; its hash stays that of what arrived. Without masks it is returned as it is. Raises
-    RefusedError for one that cannot be decoded to the full.
+    It is a JPEG whatever it was; its hash stays that of what arrived. One without masks that is upright already is
+    returned as it is. Raises RefusedError for one that cannot be decoded to the full.
     """
-    if not masks:
+    if not masks and _is_upright(picture):
         return picture
     with turn(picture.width * picture.height):
         try:
@@ -55,18 +55,22 @@ def burn(picture: Picture, masks: tuple[Mask, ...]) -> Picture:
         except MemoryError:
             raise
         except Exception as error:  # decoders raise many kinds for hostile bytes
-            detail = f"The privacy masks cannot be burnt in, because the picture cannot be decoded: {error}"
+            detail = f"The picture cannot be decoded, to be brought upright or to have its masks burnt in: {error}"
             raise RefusedError(RefusalReason.CORRUPT, detail) from error
-        fill(pixels, masks)
+        if masks:
+            fill(pixels, masks)
         content = simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorspace="RGB", colorsubsampling="420")
     return replace(picture, content=content, extension="jpg", width=upright.width, height=upright.height, exif=b"")
 
 
-def media_name(picture: Picture, masks: Sequence[Mask]) -> str:
-    """Return the name of a picture's file: other masks make another file, which replaces none that is in use."""
+def media_name(arrived: Picture, masks: Sequence[Mask]) -> str:
+    """Return the name of the file of a picture that arrived.
+
+    Other masks make another file, which replaces none that is in use, and so does bringing it upright.
+    """
     if not masks:
-        return picture.content_hash
-    return f"{picture.content_hash}-{hashlib.sha256(repr(tuple(masks)).encode()).hexdigest()[:8]}"
+        return arrived.content_hash if _is_upright(arrived) else f"{arrived.content_hash}-upright"
+    return f"{arrived.content_hash}-{hashlib.sha256(repr(tuple(masks)).encode()).hexdigest()[:8]}"
 
 
 def _decoded(picture: Picture) -> Rgb:
@@ -79,6 +83,10 @@ def _decoded(picture: Picture) -> Rgb:
             return decoded
     with Image.open(io.BytesIO(picture.content), formats=["JPEG", "PNG"]) as image:
         return np.asarray(as_rgb(image))
+
+
+def _is_upright(picture: Picture) -> bool:
+    return _orientation(picture.exif) not in _TURNED
 
 
 def _upright(image: Image.Image, exif: bytes) -> Image.Image:

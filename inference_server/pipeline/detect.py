@@ -11,16 +11,19 @@ from inference_server.core.clock import Clock
 from inference_server.core.detection import Detection
 from inference_server.core.frame import Frame
 from inference_server.core.message import Message, StageName, Work
+from inference_server.core.signal import Signal
 from inference_server.detection.appearance import view_of, with_looks
 from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, DetectorElsewhere, Picture, StoredPicture
 from inference_server.detection.errors import DetectorElsewhereError, PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
+from inference_server.detection.scene import Signature, sign
 from inference_server.pipeline.breaker import ServiceDownError, ServiceError
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.judging import Judging, Service
 from inference_server.pipeline.retry import PermanentError
+from inference_server.pipeline.view_watch import SeenView, ViewWatch
 from inference_server.storage import frames
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
@@ -42,10 +45,11 @@ class PictureNotReadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found in a picture, and what that looks like as a whole."""
+    """What one picture shows: its objects, what it looks like as a whole, and its view where that is watched."""
 
     detections: tuple[Detection, ...]
     view: bytes
+    signature: Signature | None
 
 
 class DetectStage:
@@ -66,14 +70,21 @@ class DetectStage:
         *,
         judging: Judging,
         threads: InferenceThreads,
+        views: ViewWatch,
+        announced: Signal,
     ) -> None:
-        """Take the parts; `threads` is where pictures are decoded and inferred."""
+        """Take the parts; `threads` is where pictures are decoded and inferred.
+
+        `announced` is notified when something was announced, which only a change of a camera's view is here.
+        """
         self._database = database
         self._broker = broker
         self._media = media
         self._clock = clock
         self._judging = judging
         self._threads = threads
+        self._views = views
+        self._announced = announced
 
     @property
     def batch_size(self) -> int:
@@ -97,9 +108,14 @@ class DetectStage:
         ]
         async with self._broker.transaction() as transaction:
             await transaction.complete(messages)
-            await frames.add_detections(transaction.connection, {key: seen.detections for key, seen in found.items()})
-            await frames.add_views(transaction.connection, {key: seen.view for key, seen in found.items()})
+            detections = {frame_id: seen.detections for frame_id, seen in found.items()}
+            await frames.add_detections(transaction.connection, detections)
+            await frames.add_views(transaction.connection, {frame_id: seen.view for frame_id, seen in found.items()})
             await transaction.publish(following)
+            views = [SeenView(frame, view) for frame in wanted if (view := found[frame.id].signature) is not None]
+            told = await self._views.take(transaction.connection, views)
+        if told:
+            self._announced.notify()
 
     async def _found(self, wanted: Sequence[Frame]) -> Mapping[int, Seen]:
         """Return what each frame shows: of the first detector that says it."""
@@ -154,12 +170,15 @@ class DetectStage:
         pictures = [self._decode(frame, detector.input_size) for frame in wanted]
         return self._seen(wanted, pictures, checked(pictures, detector.detect(pictures)))
 
-    @staticmethod
     def _seen(
-        wanted: Sequence[Frame], pictures: Sequence[Picture], found: Sequence[tuple[Detection, ...]]
+        self, wanted: Sequence[Frame], pictures: Sequence[Picture], found: Sequence[tuple[Detection, ...]]
     ) -> Mapping[int, Seen]:
         return {
-            frame.id: Seen(with_looks(picture, detections), view_of(picture))
+            frame.id: Seen(
+                with_looks(picture, detections),
+                view_of(picture),
+                sign(picture.pixels) if self._views.wants(frame) else None,
+            )
             for frame, picture, detections in zip(wanted, pictures, found, strict=True)
         }
 

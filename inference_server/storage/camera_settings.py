@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.camera import CameraSettings
+from inference_server.storage import views
 from inference_server.storage.rows import AnyRow
 from inference_server.storage.tables import cameras
 
@@ -26,13 +27,25 @@ async def get(connection: AsyncConnection, camera_id: str) -> CameraSettings:
     return _settings(row) if row else CameraSettings()
 
 
-async def change(connection: AsyncConnection, camera_id: str, settings: CameraSettings) -> None:
-    """Write a camera's settings."""
+async def change(connection: AsyncConnection, camera_id: str, settings: CameraSettings) -> bool:
+    """Write a camera's settings. Return whether that ended problems of its view.
+
+    Other masks make another view, which is learnt anew; one that is not watched any more is forgotten.
+    """
+    before = await get(connection, camera_id)
     columns = _SETTINGS.dump_python(settings, mode="json")
     await connection.execute(update(cameras).where(cameras.c.id == camera_id).values(**columns))
+    if (before.masks, before.watch_view) == (settings.masks, settings.watch_view):
+        return False
+    return await views.forget(connection, camera_id)
 
 
 def _settings(row: AnyRow) -> CameraSettings:
     return _SETTINGS.validate_python(
-        {"time_zone": row.time_zone, "ignore_patterns": row.ignore_patterns, "masks": row.masks}
+        {
+            "time_zone": row.time_zone,
+            "ignore_patterns": row.ignore_patterns,
+            "masks": row.masks,
+            "watch_view": row.watch_view,
+        }
     )

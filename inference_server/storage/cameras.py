@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.announcement import CameraState, camera_state
 from inference_server.core.camera import Camera
 from inference_server.core.event import Event
+from inference_server.core.view import LastingProblem
 from inference_server.storage import events
 from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import cameras
+from inference_server.storage.views import problems
 
 
 async def add(connection: AsyncConnection, camera: Camera) -> bool:
@@ -72,11 +74,12 @@ async def clock_offsets(connection: AsyncConnection) -> Mapping[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class CameraRow:
-    """A camera with its newest frame and event."""
+    """A camera with its newest frame and event, and what is wrong with its view."""
 
     camera: Camera
     last_frame_id: int | None
     last_event_id: int | None
+    view_problems: tuple[LastingProblem, ...] = ()
 
     def state(self, open_event: Event | None, *, judged: bool) -> CameraState:
         """Return the camera as it stands with this open event."""
@@ -86,6 +89,7 @@ class CameraRow:
             last_event_id=self.last_event_id,
             open_event=open_event,
             judged=judged,
+            view_problems=self.view_problems,
         )
 
 
@@ -123,4 +127,4 @@ async def states(connection: AsyncConnection, *, judged: bool) -> tuple[CameraSt
 
 def _row(row: AnyRow) -> CameraRow:
     camera = Camera(row.id, row.name, row.created_at, row.last_frame_at)
-    return CameraRow(camera, row.last_frame_id, row.last_event_id)
+    return CameraRow(camera, row.last_frame_id, row.last_event_id, problems(row.view_problems))

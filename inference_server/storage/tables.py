@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     text,
+    true,
 )
 
 
@@ -78,6 +79,8 @@ cameras = Table(
     Column("ignore_patterns", JSON, nullable=False, server_default="[]"),
     Column("masks", JSON, nullable=False, server_default="[]"),
     Column("clock_offset_seconds", Float),
+    Column("watch_view", Boolean, nullable=False, server_default=true()),
+    Column("view_problems", JSON, nullable=False, server_default="[]"),
 )
 
 clips = Table(
@@ -352,6 +355,25 @@ chores = Table(
     Column("leased_until", UtcDateTime),
 )
 """What one process at a time does for all of them: who does it now, and when it was last done to its end."""
+
+views = Table(
+    "views",
+    metadata,
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("state", JSON, nullable=False),
+)
+"""Where the watch over each camera's view stands."""
+
+view_baselines = Table(
+    "view_baselines",
+    metadata,
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("light", String(16), primary_key=True),
+    Column("learnt_at", UtcDateTime, nullable=False),
+    Column("pictures", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+)
+"""What stays in each camera's view, by light: numbers in base64, as `views.py` packs them."""
 
 ftp_accounts = Table(
     "ftp_accounts",

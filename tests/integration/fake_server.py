@@ -53,6 +53,7 @@ class FakeServer:
         app.router.add_get("/api/ws", self._websocket)
         app.router.add_get("/api/system/info", self._info)
         app.router.add_delete("/api/cameras/{camera_id}", self._delete_camera)
+        app.router.add_post("/api/cameras/{camera_id}/view/accept", self._accept_view)
         app.router.add_post("/api/dead_letters/replay", self._replay)
         app.router.add_get("/api/cameras/{camera_id}/latest.jpg", self._picture)
         app.router.add_get("/api/events/{event_id}/snapshot.jpg", self._picture)
@@ -195,6 +196,17 @@ class FakeServer:
             return problem(404, "camera_not_found")
         await self.push("camera_removed", camera_id=camera_id)
         return web.Response(status=204)
+
+    async def _accept_view(self, request: web.Request) -> web.Response:
+        if refusal := self._refusal(request):
+            return refusal
+        camera_id = request.match_info["camera_id"]
+        if camera_id not in self.cameras:
+            return problem(404, "camera_not_found")
+        camera = self.cameras[camera_id] | {"view_problems": []}
+        if self.cameras[camera_id]["view_problems"]:
+            await self.push("camera_updated", camera=camera)
+        return web.json_response(camera)
 
     async def _replay(self, request: web.Request) -> web.Response:
         if refusal := self._refusal(request):

@@ -62,7 +62,13 @@ def camera(camera_id: str = "front_door", **changes: Any) -> Json:
         "occupancy": {"person": False, "vehicle": False, "animal": False},
         "open_event_id": None,
         "last_event_id": None,
+        "view_problems": [],
     } | changes
+
+
+def view_problem(kind: str = "blocked") -> Json:
+    """What is wrong with a camera's view."""
+    return {"kind": kind, "since": MORNING}
 
 
 def busy_camera(event: Json, **changes: Any) -> Json:

@@ -16,11 +16,13 @@ from custom_components.home_security_intelligence.client.models import DetectorS
 from custom_components.home_security_intelligence.const import DOMAIN
 from custom_components.home_security_intelligence.event import EVENT_TYPES
 from custom_components.home_security_intelligence.issues import (
+    ANOTHER_VIEW,
     CONNECTION_ISSUES,
     DEAD_LETTERS,
     DETECTOR_FALLBACK,
     DETECTOR_PROVIDER,
 )
+from custom_components.home_security_intelligence.repairs import AcceptViewFlow, ReplayFlow
 from tests.integration.hassfest import placeholders
 from tests.integration.integration_files import INTEGRATION, load_json, sources, string_arguments
 
@@ -61,11 +63,18 @@ def test_exceptions_get_what_they_show(strings: dict[str, Any]) -> None:
 
 
 def test_issues(strings: dict[str, Any]) -> None:
-    assert set(strings["issues"]) == {*CONNECTION_ISSUES, DETECTOR_FALLBACK, DETECTOR_PROVIDER, DEAD_LETTERS}
+    assert set(strings["issues"]) == {
+        *CONNECTION_ISSUES,
+        DETECTOR_FALLBACK,
+        DETECTOR_PROVIDER,
+        DEAD_LETTERS,
+        ANOTHER_VIEW,
+    }
     filled_in = {
         DETECTOR_FALLBACK: {"model", "message"},
         DETECTOR_PROVIDER: {"wanted", "provider", "message"},
         DEAD_LETTERS: {"count"},
+        ANOTHER_VIEW: {"camera"},
     }
     for key, issue in strings["issues"].items():
         text = issue["title"] + issue.get("description", "")
@@ -73,11 +82,13 @@ def test_issues(strings: dict[str, Any]) -> None:
 
 
 def test_repairs(strings: dict[str, Any]) -> None:
-    flow = strings["issues"][DEAD_LETTERS]["fix_flow"]
-    assert set(flow["step"]) == set(string_arguments("step_id", "repairs.py"))
-    assert set(flow["abort"]) == set(string_arguments("reason", "repairs.py"))
-    assert placeholders(flow["step"]["confirm"]["description"]) == {"count"}
-    assert [placeholders(text) for text in flow["abort"].values()] == [set(), {"detail"}]
+    reasons = set(string_arguments("reason", "repairs.py"))
+    for key, flow_class, filled_in in ((DEAD_LETTERS, ReplayFlow, "count"), (ANOTHER_VIEW, AcceptViewFlow, "camera")):
+        flow = strings["issues"][key]["fix_flow"]
+        assert set(flow["step"]) == set(string_arguments("step_id", "repairs.py"))
+        assert set(flow["abort"]) == {*reasons, flow_class.refused}
+        assert placeholders(flow["step"]["confirm"]["description"]) == {filled_in}
+        assert [placeholders(text) for text in flow["abort"].values()] == [set(), {"detail"}]
 
 
 def test_steps_and_aborts(strings: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage
-from inference_server.settings import BatchSettings, RiskSettings, StationarySettings
+from inference_server.pipeline.view_watch import ViewWatch
+from inference_server.settings import BatchSettings, RiskSettings, SceneSettings, StationarySettings
 from inference_server.storage import announcements, cameras, events
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.database import Database
@@ -102,7 +103,14 @@ class Bench:
         self.intake = FrameIntake(*shared, judging=self.judging)
         self.threads = InferenceThreads(1)
         self.detect = DetectStage(
-            self.database, self.broker, self.media, clock, judging=self.judging, threads=self.threads
+            self.database,
+            self.broker,
+            self.media,
+            clock,
+            judging=self.judging,
+            threads=self.threads,
+            views=ViewWatch(SceneSettings(), clock, self.judging),
+            announced=self.announced,
         )
         still = stationary or StationarySettings()
         self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, stationary=still, zone=zone)

@@ -64,6 +64,30 @@ class Occupancy:
         return cls(person=fields.flag("person"), vehicle=fields.flag("vehicle"), animal=fields.flag("animal"))
 
 
+class ViewProblemKind(StrEnum):
+    """What may be wrong with the view of a camera."""
+
+    BLOCKED = "blocked"
+    MOVED = "moved"
+    TOO_DARK = "too_dark"
+    BLURRED = "blurred"
+    FROZEN = "frozen"
+    TAMPERED = "tampered"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewProblem:
+    """What is wrong with the view of a camera; the kind is None when a newer server knows one more."""
+
+    kind: ViewProblemKind | None
+    since: datetime
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Read the wire format."""
+        return cls(kind=fields.choice("kind", ViewProblemKind), since=fields.time("since"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
     """A source of pictures; risk and occupancy are None while it cannot be judged."""
@@ -77,6 +101,7 @@ class Camera:
     occupancy: Occupancy | None
     open_event_id: int | None
     last_event_id: int | None
+    view_problems: tuple[ViewProblem, ...]
 
     def unjudged(self) -> Self:
         """The same camera while it cannot be judged."""
@@ -97,6 +122,7 @@ class Camera:
             occupancy=Occupancy.parse(occupancy) if occupancy else None,
             open_event_id=fields.integer_or_none("open_event_id"),
             last_event_id=fields.integer_or_none("last_event_id"),
+            view_problems=fields.newer_objects("view_problems", ViewProblem.parse),
         )
 
 

@@ -87,6 +87,10 @@ class HsiClient:
         """Make the server forget a camera until its next picture."""
         await self._request("DELETE", f"api/cameras/{camera_id}")
 
+    async def accept_view(self, camera_id: str) -> None:
+        """Make the server take what a camera sees now for its view."""
+        await self._request("POST", f"api/cameras/{camera_id}/view/accept")
+
     async def replay_dead_letters(self) -> None:
         """Make the server try again whatever failed for good."""
         await self._request("POST", "api/dead_letters/replay", timeout=LONG_TIMEOUT)

@@ -27,6 +27,7 @@ class CameraSettingsObject(WireObject):
     time_zone: str | None
     ignore_patterns: tuple[str, ...]
     masks: tuple[Mask, ...]
+    watch_view: bool
     clock_offset_seconds: float | None
 
 
@@ -39,6 +40,7 @@ class CameraChange(BaseModel):
     time_zone: Annotated[str, AfterValidator(known_time_zone)] | None = None
     ignore_patterns: tuple[str, ...] = ()
     masks: tuple[Mask, ...] = ()
+    watch_view: bool = True
 
     @model_validator(mode="after")
     def _within_bounds(self) -> "CameraChange":
@@ -66,13 +68,13 @@ async def change(context: ApiContext, asked: ChangedCamera) -> CameraSettingsObj
         await cameras.lock(connection, [asked.camera_id])
         await _object(connection, asked.camera_id)
         settings = await camera_settings.get(connection, asked.camera_id)
-        await camera_settings.change(connection, asked.camera_id, replace(settings, **changes))
+        seen_again = await camera_settings.change(connection, asked.camera_id, replace(settings, **changes))
         if name is not None:
             await cameras.rename(connection, asked.camera_id, name)
         answer = await _object(connection, asked.camera_id)
         state = await cameras.state(connection, asked.camera_id, judged=context.detector_status().judges)
         told = Announcement(AnnouncementKind.CAMERA_UPDATED, asked.camera_id, context.clock.now(), state)
-        await announcements.add(connection, [told] if name is not None else [])
+        await announcements.add(connection, [told] if name is not None or seen_again else [])
     await context.cameras_changed()
     context.announced.notify()
     return answer
@@ -88,6 +90,7 @@ async def _object(connection: AsyncConnection, camera_id: str) -> CameraSettings
         time_zone=settings.time_zone,
         ignore_patterns=settings.ignore_patterns,
         masks=settings.masks,
+        watch_view=settings.watch_view,
         clock_offset_seconds=(await cameras.clock_offsets(connection)).get(camera_id),
     )
 

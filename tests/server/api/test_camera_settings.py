@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "time_zone": None,
     "ignore_patterns": [],
     "masks": [],
+    "watch_view": True,
     "clock_offset_seconds": None,
 }
 
@@ -44,6 +45,7 @@ async def test_settings_are_changed_one_by_one(a_home: Home, connect: Connect) -
         {"ignore_patterns": ["*_thumb.jpg", "thumbs"]},
         {"masks": [TRIANGLE]},
         {"name": " Front gate "},
+        {"watch_view": False},
         {"time_zone": None, "masks": []},
         {},
     )

@@ -109,3 +109,30 @@ def test_a_large_png_is_kept_no_larger_than_the_model_sees_it() -> None:
     picture = decode_picture(encoded(Image.new("RGB", (2000, 1000)), "PNG"), 64)
     assert picture.pixels.shape == (32, 64, 3)
     assert (picture.width, picture.height) == (2000, 1000)
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160), (1080, 1920), (960, 540), (1920, 1081)])
+def test_the_quick_way_shows_what_the_slow_one_does(bus_jpeg: bytes, size: tuple[int, int]) -> None:
+    with Image.open(io.BytesIO(bus_jpeg)) as bus:
+        jpeg = encoded(bus.resize(size), "JPEG")
+    batch = empty_batch(1, 640)
+    where = place(decode_picture(jpeg, 640), batch[0])
+    with Image.open(io.BytesIO(jpeg)) as image:
+        plain = np.asarray(image.resize((where.width, where.height), Image.Resampling.BILINEAR), np.float32) / 255
+    placed = batch[0, :, where.top : where.top + where.height, where.left : where.left + where.width]
+    differences = np.abs(placed.transpose(1, 2, 0) - plain)
+    assert differences.mean() < 0.025
+    for shift in (-1, 1):  # nothing lies a pixel beside its place
+        assert np.abs(placed.transpose(1, 2, 0) - np.roll(plain, shift, axis=1)).mean() > 1.5 * differences.mean()
+
+
+@given(rows=st.integers(1, 70), columns=st.integers(1, 30), seed=st.integers(0, 99))
+def test_two_thirds_are_the_mean_of_what_they_cover(rows: int, columns: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (3 * rows, 3 * columns, 3), np.uint8)
+    size = 2 * max(rows, columns)
+    slot = empty_batch(1, size)[0]
+    where = place(Picture(pixels, 3 * columns, 3 * rows), slot)
+    whole = pixels.repeat(2, axis=0).repeat(2, axis=1).astype(np.float64)
+    expected = whole.reshape(where.height, 3, where.width, 3, 3).mean(axis=(1, 3)) / 255
+    placed = slot[:, where.top : where.top + where.height, where.left : where.left + where.width]
+    np.testing.assert_allclose(placed.transpose(1, 2, 0), expected, atol=1e-6)
