@@ -11,6 +11,7 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
 from inference_server.detection.onnx_detector import PARALLEL, OnnxDetector
+from inference_server.doctor.practice import Practice
 from inference_server.hardware.detector import place_detector, resolve_detector
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
@@ -297,5 +298,7 @@ class Parts:
             ready=ready,
             started_at=self._clock.now(),
             backups=self._backups,
+            hardware=self._machine.report,
+            diagnose=Practice(settings, self._clock, lambda: self._judging.loaded).diagnose,
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if shared else ApiLimits(),
         )

@@ -242,11 +242,19 @@ class DetectorSettings(Section):
         return self.class_confidence.get(label, self.confidence)
 
 
+def _named_tier(value: object) -> object:
+    if value is None or value == "auto":
+        return None
+    if value not in list(TierName):
+        raise ValueError(f'"{str(value)[:40]}" is no tier; use auto, {", ".join(TierName)}')
+    return value
+
+
 class HardwareSettings(Section):
     """What of the machine is used, and when its GPU counts as unwell. Sizes are bytes."""
 
-    tier: Literal["auto"] | TierName = "auto"
-    """Which models run; auto means the largest tier that fits the machine."""
+    tier: Annotated[TierName | None, BeforeValidator(_named_tier)] = None
+    """Which models run; None, written `auto`, means the largest tier that fits the machine."""
     gpu_memory_bytes: Annotated[int, Field(ge=0, le=1 << 42)] = 0
     """What the models on the GPU may take; 0 means its memory without a reserve."""
     memory_bytes: Annotated[int, Field(ge=0, le=1 << 44)] = 0
@@ -254,11 +262,6 @@ class HardwareSettings(Section):
     gpu_hot_celsius: Annotated[int, Field(ge=40, le=110)] = 85
     gpu_full_percent: Annotated[float, Field(ge=10, le=100)] = 95.0
     """From these on health says that the GPU is too hot, or its memory nearly full."""
-
-    @property
-    def wanted_tier(self) -> TierName | None:
-        """The tier that is set; None means the one that fits."""
-        return None if self.tier == "auto" else self.tier
 
 
 class PipelineSettings(Section):

@@ -20,6 +20,7 @@ from inference_server.api.routes import (
     events,
     frames,
     ftp,
+    hardware,
     refusals,
     storage,
     system,
@@ -43,6 +44,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *ftp.ROUTES,
     *dead_letters.ROUTES,
     *storage.ROUTES,
+    *hardware.ROUTES,
 )
 
 ROUTES: tuple[AnyRoute, ...] = (*_RESOURCES, openapi.route(_RESOURCES))

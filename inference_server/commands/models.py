@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from inference_server.commands.command import Commands
+from inference_server.hardware.detector import detector_of
 from inference_server.models.store import ModelStore
 from inference_server.settings import Settings
 
@@ -33,7 +34,7 @@ async def _pull(options: argparse.Namespace, settings: Settings) -> int:
     if options.model:
         print(await store.pull(options.model, _progress))
         return 0
-    resolved = await store.resolve(settings.detector)
+    resolved = await detector_of(settings)
     if resolved.message:
         print(resolved.message, file=sys.stderr)
     print(resolved.path)

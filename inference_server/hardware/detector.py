@@ -3,13 +3,15 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from inference_server.hardware.budget import ModelSpec
 from inference_server.hardware.machine import Plan
 from inference_server.hardware.needs import need_of
-from inference_server.hardware.tiers import Tier
+from inference_server.hardware.probe import probe
+from inference_server.hardware.tiers import Tier, choose
 from inference_server.models.store import ModelStore, ResolvedModel
-from inference_server.settings import DetectorSettings
+from inference_server.settings import DetectorSettings, Settings
 
 PRIORITY = 100
 """Nothing is judged without the detector."""
@@ -21,11 +23,17 @@ async def place_detector[Found](plan: Plan, model: ResolvedModel, load: Callable
     Raises ModelMemoryError where there is no room for it, and what `load` raises.
     """
     budget = plan.for_models
-    size = (await asyncio.to_thread(model.path.stat)).st_size
-    need = need_of(model.model_id, size, on_gpu=budget is plan.gpu)
+    need = need_of(model.model_id, await asyncio.to_thread(_size, model.path), on_gpu=budget is plan.gpu)
     return await budget.acquire(
         ModelSpec(name=model.model_id, bytes=need.bytes, load=load, priority=PRIORITY, pinned=True)
     )
+
+
+async def detector_of(settings: Settings) -> ResolvedModel:
+    """Return the detector that the settings mean on this machine, installing it. Raises ModelUnavailable."""
+    hardware = await asyncio.to_thread(probe)
+    chosen = choose(hardware, settings.hardware.tier)
+    return await resolve_detector(ModelStore(settings.models_folder), settings.detector, chosen.tier)
 
 
 async def resolve_detector(store: ModelStore, settings: DetectorSettings, tier: Tier) -> ResolvedModel:
@@ -40,6 +48,11 @@ async def resolve_detector(store: ModelStore, settings: DetectorSettings, tier: 
     return await store.resolve(
         settings.model_copy(update={"model": tier.detector, "fallback_model": smaller or settings.fallback_model})
     )
+
+
+def _size(path: Path) -> int:
+    """Return how many bytes a model has, 0 for one that is gone: who loads it says so."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _installed(store: ModelStore, tier: Tier) -> str | None:

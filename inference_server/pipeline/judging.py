@@ -50,6 +50,11 @@ class Judging:
         message = f"The detector fails: {self.breaker.last_error}. It is tried again by itself."
         return replace(self._status, state=DetectorState.DOWN, message=message)
 
+    @property
+    def loaded(self) -> Detector | None:
+        """The detector, if there is one already."""
+        return self._detector
+
     def _breaker_moved(self) -> None:
         if self.breaker.is_closed:
             _LOGGER.info("The detector works again")

@@ -25,6 +25,8 @@ from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.doctor.practice import Practice
+from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Gate
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -59,6 +61,7 @@ from inference_server.storage.frames import NewFrame
 from inference_server.storage.ftp_accounts import FtpAccount
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.tokens import Scope
+from tests.support.gpus import NO_GPU, FakeGpus
 from tests.support.pictures import TINY_ALLOWED
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -132,6 +135,9 @@ class Home:
         self.settings = Settings(
             data_dir=folder, watch_root=folder / "cameras", time_zone="UTC", retention=self.retention
         )
+        self.gpus = FakeGpus(fails=NO_GPU)
+        self.machine = Machine(self.settings.hardware, self.health, self.clock, open_gpus=self.gpus)
+        self.practice = Practice(self.settings, self.clock, lambda: None)
         self.upkeep = Upkeep(
             self.settings,
             self.database,
@@ -175,6 +181,8 @@ class Home:
             ready=lambda: self.ready,
             started_at=START,
             backups=self.backups,
+            hardware=self.machine.report,
+            diagnose=self.practice.diagnose,
             limits=limits or ApiLimits(),
         )
 
