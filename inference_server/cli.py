@@ -11,7 +11,18 @@ from pydantic_settings import SettingsError
 
 from inference_server import __version__
 from inference_server.api.server import CannotListenError
-from inference_server.commands import backup, cameras, dead_letters, ftp, models, restore, serve, storage, tokens
+from inference_server.commands import (
+    backup,
+    cameras,
+    dead_letters,
+    doctor,
+    ftp,
+    models,
+    restore,
+    serve,
+    storage,
+    tokens,
+)
 from inference_server.commands.command import Command
 from inference_server.detector_service.service import DetectorServiceMisplacedError
 from inference_server.models.errors import ModelUnavailable
@@ -32,7 +43,7 @@ EXPLAINED = (
     RedisMissingError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, cameras, models, tokens, ftp, dead_letters, backup, restore, storage)
+_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, dead_letters, backup, restore, storage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

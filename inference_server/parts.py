@@ -20,6 +20,7 @@ from inference_server.detection.backends.opening import (
     wants_engine,
 )
 from inference_server.detection.backends.remote import RemoteDetector
+from inference_server.doctor.practice import Practice
 from inference_server.hardware.detector import place_detector, resolve_detector
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
@@ -78,7 +79,7 @@ type Run = Callable[[], Awaitable[None]]
 def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
     """Return what opens a model on this machine, on the best of what the settings allow."""
     loaders = default_loaders(_engines_folder(settings))
-    return lambda model: open_detector(model, settings.detector, loaders)
+    return lambda model: open_detector(model, settings.detector.here, loaders)
 
 
 def _engines_folder(settings: Settings) -> Path:
@@ -159,7 +160,7 @@ class Parts:
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         if self._judges_here:
             yield "detector", self._load_detector
-            if wants_engine(self._settings.detector):
+            if wants_engine(self._settings.detector.here):
                 yield "engine", self._engine_building().run
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
@@ -225,7 +226,7 @@ class Parts:
             self._judging,
             EngineCache(_engines_folder(self._settings)),
             ToolBuilder(),
-            key_of=lambda model: engine_key_of(model, self._settings.detector),
+            key_of=lambda model: engine_key_of(model, self._settings.detector.here),
             open_again=local_detector(self._settings),
             health=self.health,
         )
@@ -366,5 +367,7 @@ class Parts:
             started_at=self._clock.now(),
             backups=self._backups,
             models=self._models,
+            hardware=self._machine.report,
+            diagnose=Practice(settings, self._clock, lambda: self._judging.loaded).diagnose,
             limits=ApiLimits(recheck_seconds=SHARED_RECHECK_SECONDS) if shared else ApiLimits(),
         )

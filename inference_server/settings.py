@@ -413,6 +413,11 @@ class DetectorSettings(Section):
                     raise ValueError(f"backend remote needs remote.{name}: that of the detector service")
         return self
 
+    @property
+    def here(self) -> "DetectorSettings":
+        """These settings for the detector of this machine: what stands in for one elsewhere is chosen by itself."""
+        return self.model_copy(update={"backend": Backend.AUTO}) if self.backend is Backend.REMOTE else self
+
     def threshold(self, label: Label) -> float:
         """Return the confidence below which a detection of this label is dropped."""
         return self.class_confidence.get(label, self.confidence)
@@ -427,11 +432,19 @@ class ModelSettings(Section):
     """How many models are installed at a time."""
 
 
+def _named_tier(value: object) -> object:
+    if value is None or value == "auto":
+        return None
+    if value not in list(TierName):
+        raise ValueError(f'"{str(value)[:40]}" is no tier; use auto, {", ".join(TierName)}')
+    return value
+
+
 class HardwareSettings(Section):
     """What of the machine is used, and when its GPU counts as unwell. Sizes are bytes."""
 
-    tier: Literal["auto"] | TierName = "auto"
-    """Which models run; auto means the largest tier that fits the machine."""
+    tier: Annotated[TierName | None, BeforeValidator(_named_tier)] = None
+    """Which models run; None, written `auto`, means the largest tier that fits the machine."""
     gpu_memory_bytes: Annotated[int, Field(ge=0, le=1 << 42)] = 0
     """What the models on the GPU may take; 0 means its memory without a reserve."""
     memory_bytes: Annotated[int, Field(ge=0, le=1 << 44)] = 0
@@ -439,11 +452,6 @@ class HardwareSettings(Section):
     gpu_hot_celsius: Annotated[int, Field(ge=40, le=110)] = 85
     gpu_full_percent: Annotated[float, Field(ge=10, le=100)] = 95.0
     """From these on health says that the GPU is too hot, or its memory nearly full."""
-
-    @property
-    def wanted_tier(self) -> TierName | None:
-        """The tier that is set; None means the one that fits."""
-        return None if self.tier == "auto" else self.tier
 
 
 class PipelineSettings(Section):

@@ -20,6 +20,7 @@ from inference_server.api.routes import (
     events,
     frames,
     ftp,
+    hardware,
     models,
     refusals,
     stationary,
@@ -51,6 +52,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *dead_letters.ROUTES,
     *storage.ROUTES,
     *models.ROUTES,
+    *hardware.ROUTES,
 )
 
 ROUTES: tuple[AnyRoute, ...] = (*_RESOURCES, openapi.route(_RESOURCES))

@@ -14,7 +14,9 @@ from inference_server.core.assessment import LevelThresholds
 from inference_server.core.backup import RunningBackup, StoredBackup
 from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
 from inference_server.core.clock import Clock
+from inference_server.core.diagnosis import Diagnosis
 from inference_server.core.frame import Refusal
+from inference_server.core.hardware import HardwareReport
 from inference_server.core.model import ModelSummary, Pull
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorStatus, QueueStatus
@@ -203,6 +205,9 @@ class ApiContext:
     """Called after a commit that changed a camera's settings; returns once they count."""
     backups: BackupMaker
     models: Models
+    hardware: Callable[[], Awaitable[HardwareReport]]
+    diagnose: Callable[[], Awaitable[Diagnosis]]
+    """Examines the installation, which takes seconds; who asks meanwhile gets the same."""
     ready: Callable[[], bool]
     started_at: datetime
     limits: ApiLimits = ApiLimits()

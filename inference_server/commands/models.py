@@ -13,7 +13,7 @@ from inference_server.core.model import Capability, ModelProblem, ModelUnavailab
 from inference_server.detection.backends.network import NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork
 from inference_server.detection.errors import DetectorUnusable
-from inference_server.hardware.detector import resolve_detector, tier_of
+from inference_server.hardware.detector import detector_of, tier_of
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
 from inference_server.models.store import ModelState, ModelStore
@@ -83,7 +83,7 @@ def _row(*cells: str) -> str:
 async def _pull(options: argparse.Namespace, settings: Settings) -> int:
     store = _store(settings)
     if not options.models and options.all_for is None:
-        return await _pull_detector(store, settings)
+        return await _pull_detector(settings)
     entries = _wanted(store, options.models, options.all_for)
     if not _agreed([entry for entry in entries if not store.installed(entry.id)], ask=not options.yes):
         return 1
@@ -94,8 +94,8 @@ async def _pull(options: argparse.Namespace, settings: Settings) -> int:
         raise
 
 
-async def _pull_detector(store: ModelStore, settings: Settings) -> int:
-    resolved = await resolve_detector(store, settings.detector, await tier_of(settings.hardware))
+async def _pull_detector(settings: Settings) -> int:
+    resolved = await detector_of(settings)
     if resolved.message:
         print(resolved.message, file=sys.stderr)
     print(resolved.path)

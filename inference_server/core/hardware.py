@@ -57,6 +57,11 @@ class GpuDevice:
     mig: bool = False
     """Whether it is divided into instances (MIG): each of these has only a part of the memory."""
 
+    @property
+    def key(self) -> str:
+        """What tells it from others, wherever it is plugged in."""
+        return self.uuid or str(self.index)
+
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from inference_server.hardware.budget import ModelSpec
 from inference_server.hardware.machine import Plan
@@ -10,7 +11,7 @@ from inference_server.hardware.needs import need_of
 from inference_server.hardware.probe import probe
 from inference_server.hardware.tiers import Tier, choose
 from inference_server.models.store import ModelStore, ResolvedModel
-from inference_server.settings import DetectorSettings, HardwareSettings
+from inference_server.settings import DetectorSettings, HardwareSettings, Settings
 
 PRIORITY = 100
 """Nothing is judged without the detector."""
@@ -18,7 +19,7 @@ PRIORITY = 100
 
 async def tier_of(settings: HardwareSettings) -> Tier:
     """Return the tier of this machine, or the one that is set."""
-    return choose(await asyncio.to_thread(probe), settings.wanted_tier).tier
+    return choose(await asyncio.to_thread(probe), settings.tier).tier
 
 
 async def place_detector[Found](plan: Plan, model: ResolvedModel, load: Callable[[], Found]) -> Found:
@@ -27,11 +28,16 @@ async def place_detector[Found](plan: Plan, model: ResolvedModel, load: Callable
     Raises ModelMemoryError where there is no room for it, and what `load` raises.
     """
     budget = plan.for_models
-    size = (await asyncio.to_thread(model.path.stat)).st_size
-    need = need_of(model.model_id, size, on_gpu=budget is plan.gpu)
+    need = need_of(model.model_id, await asyncio.to_thread(_size, model.path), on_gpu=budget is plan.gpu)
     return await budget.acquire(
         ModelSpec(name=model.model_id, bytes=need.bytes, load=load, priority=PRIORITY, pinned=True)
     )
+
+
+async def detector_of(settings: Settings) -> ResolvedModel:
+    """Return the detector that the settings mean on this machine, installing it. Raises ModelUnavailable."""
+    store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
+    return await resolve_detector(store, settings.detector, await tier_of(settings.hardware))
 
 
 async def resolve_detector(store: ModelStore, settings: DetectorSettings, tier: Tier) -> ResolvedModel:
@@ -46,6 +52,11 @@ async def resolve_detector(store: ModelStore, settings: DetectorSettings, tier: 
     return await store.resolve(
         settings.model_copy(update={"model": tier.detector, "fallback_model": smaller or settings.fallback_model})
     )
+
+
+def _size(path: Path) -> int:
+    """Return how many bytes a model has, 0 for one that is gone: who loads it says so."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _installed(store: ModelStore, tier: Tier) -> str | None:

@@ -90,7 +90,7 @@ class Machine:
 
     async def _probe(self) -> Plan:
         hardware = await asyncio.to_thread(probe, self._open_gpus)
-        chosen = choose(hardware, self._settings.wanted_tier)
+        chosen = choose(hardware, self._settings.tier)
         _LOGGER.info("Hardware tier: %s (%s)", chosen.tier.name, chosen.reason)
         if chosen.misfit:
             _LOGGER.warning("The tier %s does not fit: %s. %s", chosen.tier.name, chosen.misfit, chosen.remedy)
@@ -104,15 +104,16 @@ class Machine:
         return self._monitor.no_gpu or (None if self._monitor.history else plan.hardware.no_gpu)
 
     def _memory(self, hardware: Hardware) -> MemoryBudget:
-        allowed = self._settings.memory_bytes or int(hardware.memory.usable * MEMORY_SHARE)
-        return MemoryBudget(MEMORY, allowed, changed=self._report)
+        wanted = self._settings.memory_bytes or int(hardware.memory.usable * MEMORY_SHARE)
+        return MemoryBudget(MEMORY, min(wanted, hardware.memory.usable), changed=self._report)
 
     def _gpu(self, hardware: Hardware) -> MemoryBudget | None:
         """Return the memory of the best GPU, where ONNX Runtime was built to use one."""
         gpu = hardware.best_gpu
         if gpu is None or hardware.runtime is None or not hardware.runtime.has_cuda:
             return None
-        allowed = self._settings.gpu_memory_bytes or max(0, gpu.memory_bytes - GPU_RESERVE)
+        wanted = self._settings.gpu_memory_bytes or max(0, gpu.memory_bytes - GPU_RESERVE)
+        allowed = min(wanted, gpu.memory_bytes)
         return MemoryBudget(GPU, allowed, free=lambda: self._free(gpu.index), changed=self._report)
 
     def _free(self, index: int) -> int | None:

@@ -44,6 +44,7 @@ class GpuMonitor:
         self._settings = settings
         self._clock = clock
         self._gpus: Gpus | None = None
+        self._devices: tuple[GpuDevice, ...] = ()
         self._watched: dict[str, _Watched] = {}
         self.no_gpu: NoGpu | None = None
         """Why there is no GPU, or none any more."""
@@ -65,16 +66,20 @@ class GpuMonitor:
     async def look(self) -> None:
         """Read every GPU once. A GPU that cannot be read is no error: `no_gpu` says why."""
         try:
-            await asyncio.to_thread(self._read)
+            seen = await asyncio.to_thread(self._read)
         except NoGpuError as error:
             if self.no_gpu is None or self.no_gpu.reason is not error.why.reason:
                 _LOGGER.log(logging.ERROR if self.was_there else logging.INFO, "No GPU: %s", error)
             self.no_gpu = error.why
             await self.close()
-        else:
-            if self.no_gpu is not None:
-                _LOGGER.info("The GPU is there")
-            self.no_gpu = None
+            return
+        if self.no_gpu is not None:
+            _LOGGER.info("The GPU is there")
+        self.no_gpu = None
+        known = self._watched
+        self._watched = {device.key: known.get(device.key) or _Watched(device) for device, _ in seen}
+        for device, reading in seen:
+            self._watched[device.key].readings.append(reading)
 
     async def close(self) -> None:
         """Let go of NVML; the next look opens it again."""
@@ -122,14 +127,8 @@ class GpuMonitor:
             )
         return found
 
-    def _read(self) -> None:
-        gpus = self._gpus
-        if gpus is None:
-            gpus = self._gpus = self._open()
-            devices = gpus.devices()
-            self._watched = {
-                device.uuid or str(device.index): self._watched.get(device.uuid) or _Watched(device)
-                for device in devices
-            }
-        for watched in self._watched.values():
-            watched.readings.append(gpus.read(watched.device.index, self._clock.now()))
+    def _read(self) -> tuple[tuple[GpuDevice, GpuReading], ...]:
+        if self._gpus is None:
+            self._gpus = self._open()
+            self._devices = self._gpus.devices()
+        return tuple((device, self._gpus.read(device.index, self._clock.now())) for device in self._devices)

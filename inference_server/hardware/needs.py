@@ -38,19 +38,18 @@ ON_GPU: dict[str, Need] = {
     "yolo26x": _need(1200, NeedSource.ESTIMATED),
     "yolov3-tiny": _need(400, NeedSource.ESTIMATED),
     "clip-vit-b32": _need(800, NeedSource.DOCUMENTED),
-    "threat": _need(400, NeedSource.DOCUMENTED),
+    "threat-yolov8n": _need(400, NeedSource.DOCUMENTED),
     "yolo26n-pose": _need(300, NeedSource.DOCUMENTED),
     "osnet-x0-25": _need(100, NeedSource.DOCUMENTED),
-    "pet": _need(200, NeedSource.DOCUMENTED),
+    "pet-resnet18": _need(200, NeedSource.DOCUMENTED),
     "depth-anything-v2-small": _need(150, NeedSource.DOCUMENTED),
     "plate-detector": _need(300, NeedSource.DOCUMENTED),
-    "plate-ocr": _need(100, NeedSource.DOCUMENTED),
+    "plate-reader": _need(100, NeedSource.DOCUMENTED),
     "florence-2-base": _need(1460, NeedSource.DOCUMENTED),
-    "clothing": _need(800, NeedSource.DOCUMENTED),
-    "vehicle": _need(1500, NeedSource.DOCUMENTED),
-    "nemotron-mini-4b": _need(3000, NeedSource.DOCUMENTED),
+    "segformer-b2-clothes": _need(1500, NeedSource.DOCUMENTED),
+    "nemotron-mini-4b": _need(3600, NeedSource.ESTIMATED),
     # 30 of its 53 layers with a context of 4096 tokens; the others stay in the machine's memory.
-    "nemotron-3-nano-30b-a3b": _need(14_700, NeedSource.DOCUMENTED),
+    "nemotron-3-nano-30b": _need(14_700, NeedSource.DOCUMENTED),
 }
 """On an NVIDIA GPU."""
 
@@ -64,7 +63,7 @@ ON_PROCESSOR: dict[str, Need] = {
     "osnet-x0-25": _need(100, NeedSource.ESTIMATED),
     "clip-vit-b32": _need(700, NeedSource.ESTIMATED),
     "yolo26n-pose": _need(200, NeedSource.ESTIMATED),
-    "nemotron-mini-4b": _need(3000, NeedSource.DOCUMENTED),
+    "nemotron-mini-4b": _need(3600, NeedSource.ESTIMATED),
 }
 """In the machine's memory, which a GPU of Intel shares."""
 

@@ -51,9 +51,9 @@ class Tier:
         return GPU_RESERVE if self.on_gpu else MEMORY_RESERVE
 
 
-_LIGHT = ("clip-vit-b32", "threat", "yolo26n-pose", "osnet-x0-25", "pet", "depth-anything-v2-small")
-_PLATES = ("plate-detector", "plate-ocr")
-_HEAVY = ("florence-2-base", "clothing", "vehicle")
+_LIGHT = ("clip-vit-b32", "threat-yolov8n", "yolo26n-pose", "osnet-x0-25", "pet-resnet18")
+_PLATES = ("plate-detector", "plate-reader")
+_HEAVY = ("florence-2-base", "segformer-b2-clothes", "depth-anything-v2-small")
 
 TIERS: dict[TierName, Tier] = {
     tier.name: tier
@@ -89,7 +89,7 @@ TIERS: dict[TierName, Tier] = {
             "yolo26m",
             ("yolo26s", "yolo26n"),
             (*_LIGHT, *_PLATES, *_HEAVY),
-            "nemotron-3-nano-30b-a3b",
+            "nemotron-3-nano-30b",
         ),
     )
 }

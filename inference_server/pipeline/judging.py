@@ -101,6 +101,11 @@ class Judging:
         )
         return replace(self._local_status, fallback=True, message=message)
 
+    @property
+    def loaded(self) -> Detector | None:
+        """The detector of this machine, if there is one already."""
+        return self._local.detector if self._local else None
+
     def _breaker_moved(self) -> None:
         self._report()
         self._tell()

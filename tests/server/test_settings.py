@@ -13,6 +13,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy import URL
 
 from inference_server.core.detection import Label
+from inference_server.core.hardware import TierName
 from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings, WatchMode
 from inference_server.storage.data_folder import DataFolder
 
@@ -124,6 +125,12 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_DISK__MIN_AGE_HOURS", "0", "disk.min_age_hours"),
         ("HSI_DETECTOR__CONFIDENCE", "0", "detector.confidence"),
         ("HSI_DETECTOR__MODEL", "../secret", "detector.model"),
+        ("HSI_HARDWARE__TIER", "nvidia", "hardware.tier"),
+        ("HSI_HARDWARE__TIER", "[]", "hardware.tier"),
+        ("HSI_HARDWARE__MEMORY_BYTES", "-1", "hardware.memory_bytes"),
+        ("HSI_HARDWARE__GPU_MEMORY_BYTES", "1e308", "hardware.gpu_memory_bytes"),
+        ("HSI_HARDWARE__GPU_FULL_PERCENT", "nan", "hardware.gpu_full_percent"),
+        ("HSI_HARDWARE__GPU_HOT_CELSIUS", "inf", "hardware.gpu_hot_celsius"),
         ("HSI_DETECTOR__CLASS_CONFIDENCE", '{"person": 2}', "detector.class_confidence.person"),
         ("HSI_INGEST__MAX_BYTES", "10", "ingest.max_bytes"),
         ("HSI_FTP__PORT", "0", "ftp.port"),
@@ -178,6 +185,15 @@ def test_what_contradicts_ftp_is_refused_where_it_is_on(
     monkeypatch.setenv("HSI_FTP__ENABLED", "true")
     with pytest.raises(ValidationError, match=re.escape(told)):
         Settings()
+
+
+@pytest.mark.parametrize(("value", "tier"), [("auto", None), ("nvidia-12gb", TierName.NVIDIA_12GB)])
+def test_the_tier_is_chosen_by_the_machine_or_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, tier: TierName | None
+) -> None:
+    assert Settings().hardware.tier is None
+    monkeypatch.setenv("HSI_HARDWARE__TIER", value)
+    assert Settings().hardware.tier is tier
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

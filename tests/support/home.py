@@ -28,6 +28,8 @@ from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
 from inference_server.core.zone import Zone, ZoneShape, rectangle
+from inference_server.doctor.practice import Practice
+from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Gate
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -67,6 +69,7 @@ from inference_server.storage.frames import NewFrame
 from inference_server.storage.ftp_accounts import FtpAccount
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.tokens import Scope
+from tests.support.gpus import NO_GPU, FakeGpus
 from tests.support.pictures import TINY_ALLOWED
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -140,6 +143,9 @@ class Home:
         self.settings = Settings(
             data_dir=folder, watch_root=folder / "cameras", time_zone="UTC", retention=self.retention
         )
+        self.gpus = FakeGpus(fails=NO_GPU)
+        self.machine = Machine(self.settings.hardware, self.health, self.clock, open_gpus=self.gpus)
+        self.practice = Practice(self.settings, self.clock, lambda: None)
         self.upkeep = Upkeep(
             self.settings,
             self.database,
@@ -191,6 +197,8 @@ class Home:
             started_at=START,
             backups=self.backups,
             models=self.models,
+            hardware=self.machine.report,
+            diagnose=self.practice.diagnose,
             limits=limits or ApiLimits(),
         )
 

@@ -69,6 +69,12 @@ def why_silent(path: str, mounts: Sequence[Mount]) -> str | None:
     return silent and f"it is on {silent}, where files of other machines come unannounced"
 
 
+def kind_of(path: str, mounts: Sequence[Mount]) -> str | None:
+    """Return the kind of file system that a path is on, None where the system does not tell."""
+    mount = _mount_of(path, mounts)
+    return None if mount is None else mount.kind
+
+
 def _mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
     around = [mount for mount in mounts if is_within(path, mount.point)]
     return max(around, key=lambda mount: len(mount.point), default=None)

@@ -14,6 +14,16 @@ from inference_server.api.model_objects import ModelFileObject, ModelObject, Pul
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
+from inference_server.api.routes.hardware import (
+    DiagnosisObject,
+    FindingObject,
+    GpuObject,
+    GpuReadingObject,
+    HardwareObject,
+    MemoryUseObject,
+    NoGpuObject,
+    ResidentModelObject,
+)
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.routes.zones import ZoneObject
@@ -51,6 +61,11 @@ PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 BLOCKS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 TIME = "2026-11-23T08:00:00Z"
 
+HARDWARE: dict[str, tuple[type[BaseModel], ...]] = {
+    "hardware report": (HardwareObject, GpuObject, NoGpuObject, MemoryUseObject, ResidentModelObject),
+    "reading": (GpuReadingObject,),
+    "diagnosis": (DiagnosisObject, FindingObject),
+}
 SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "amount": (AmountObject,),
     "cleanup": (CleanupObject,),
@@ -154,7 +169,7 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
     trash = re.search(r'`({"items": \[{"event": event.*?)`', PAGE)
     assert trash
     assert names(trash[1]) == {"items", "next_cursor"} | fields(TrashedObject)
-    for title, models in SHAPES.items():
+    for title, models in (SHAPES | HARDWARE).items():
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)

@@ -178,6 +178,21 @@ async def test_a_detector_without_room_is_refused_with_the_setting(looked: dict[
     assert "hardware.memory_bytes" in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (23 * GIB, 12 * GIB)),
+        ({"gpu_memory_bytes": 4 * GIB, "memory_bytes": 2 * GIB}, (4 * GIB, 2 * GIB)),
+        ({"gpu_memory_bytes": 1 << 42, "memory_bytes": 1 << 44}, (24 * GIB, 16 * GIB)),
+    ],
+)
+@pytest.mark.usefixtures("looked")
+async def test_a_budget_is_never_more_than_there_is(settings: dict[str, int], expected: tuple[int, int]) -> None:
+    plan = await House(**settings).machine.plan()
+    assert tuple(budget.budget for budget in plan.budgets) == expected
+    assert plan.for_models is plan.gpu
+
+
 @pytest.mark.usefixtures("looked")
 async def test_it_watches_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_module, "INTERVAL_SECONDS", 0)

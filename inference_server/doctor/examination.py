@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Puts the checks together: all that is looked at, in the order in which it is told."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from inference_server.core.clock import Clock
+from inference_server.core.diagnosis import Diagnosis, Finding
+from inference_server.detection.detector import Detector
+from inference_server.doctor import database, detector, extras, folders, machine, network, ports, watch_roots
+from inference_server.doctor.check import Check, blocking, examine
+from inference_server.hardware.nvml import Nvml, OpenGpus
+from inference_server.hardware.probe import Hardware, probe
+from inference_server.hardware.tiers import choose
+from inference_server.settings import Settings
+
+SLOW_SECONDS = 30.0
+"""For what loads a model, or wakes a GPU up."""
+
+
+def nobody() -> None:
+    """Say that no detector runs in this process."""
+
+
+async def diagnose(
+    settings: Settings,
+    clock: Clock,
+    *,
+    running: Callable[[], Detector | None] = nobody,
+    open_gpus: OpenGpus = Nvml,
+    addresses: tuple[str, ...] | None = None,
+) -> Diagnosis:
+    """Examine the installation that the settings describe. It changes nothing, and takes half a minute at most.
+
+    `addresses` are asked instead of the hosts that models come from.
+    """
+
+    def of_the_machine(hardware: Hardware) -> Iterator[Finding]:
+        yield machine.processor(hardware)
+        yield machine.memory(hardware)
+        yield from machine.gpu(hardware)
+        yield machine.runtime(hardware)
+        yield machine.tier(hardware, settings)
+
+    def tried_detector() -> Iterator[Finding]:
+        chosen = choose(probe(open_gpus), settings.hardware.tier)
+        return detector.look(settings, chosen.tier, running)
+
+    checks = (
+        blocking("python", machine.python),
+        blocking("hardware", lambda: of_the_machine(probe(open_gpus)), SLOW_SECONDS),
+        blocking("disk", lambda: folders.disks(settings)),
+        blocking("permissions", lambda: folders.permissions(settings)),
+        _database(settings),
+        Check("redis", lambda: database.redis(settings)),
+        blocking("watch folder", lambda: watch_roots.look(settings)),
+        Check("ports", lambda: ports.look(settings)),
+        blocking("extras", lambda: extras.look(settings)),
+        Check("sources", lambda: network.look(settings, clock, addresses)),
+        blocking("detector", tried_detector, SLOW_SECONDS),
+    )
+    return await examine(checks, clock)
+
+
+def _database(settings: Settings) -> Check:
+    where = settings.database
+    if isinstance(where, Path):
+        return blocking("database", lambda: database.sqlite(where))
+    return Check("database", lambda: database.postgresql(settings))
