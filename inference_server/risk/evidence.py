@@ -48,8 +48,8 @@ MOST_OF_ITS_FRAMES = 0.8
 
 def whereabouts(tracks: Iterable[Track]) -> str:
     """Return where the most telling zone was visited, in plain English: 'at the entry "Front door"'; "" for none."""
-    visits = {visit.type: visit.name for track in tracks for visit in reversed(track.zones)}
-    return next((f'{words} "{visits[kind]}"' for kind, words in _PLACES.items() if kind in visits), "")
+    visits = sorted((_TELLING[visit.type], visit.name) for track in tracks for visit in track.zones)
+    return f'{tuple(_PLACES.values())[visits[0][0]]} "{visits[0][1]}"' if visits else ""
 
 
 _PLACES = {
@@ -58,7 +58,9 @@ _PLACES = {
     ZoneType.YARD: "in the yard",
     ZoneType.DRIVEWAY: "on the driveway",
     ZoneType.SIDEWALK: "on the sidewalk",
+    ZoneType.IGNORE: "in the zone",
 }
+_TELLING = {kind: place for place, kind in enumerate(_PLACES)}
 
 
 def is_night(local: datetime, starts_hour: int, ends_hour: int) -> bool:

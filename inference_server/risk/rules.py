@@ -94,7 +94,7 @@ def _only_on_sidewalk(evidence: Evidence) -> tuple[int, str] | None:
 
 def _loitering_in_zone(evidence: Evidence) -> tuple[int, str] | None:
     visits = [visit for track in evidence.of(Category.PERSON) for visit in track.zones if visit.loitering]
-    longest = max(visits, key=lambda visit: visit.seconds, default=None)
+    longest = max(visits, key=lambda visit: (visit.seconds, visit.name), default=None)
     return (LOITERING_IN_ZONE, f'{longest.seconds:.0f} s in "{longest.name}"') if longest else None
 
 

@@ -19,12 +19,14 @@ from inference_server.api.context import ApiContext, ApiLimits
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor, LevelThresholds
 from inference_server.core.camera import Camera, camera_name
-from inference_server.core.detection import Box, Detection, Label, Track
+from inference_server.core.detection import Box, Detection, Label, Track, ZoneType
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.signal import Signal
+from inference_server.core.stationary import Standing
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.core.zone import Zone, ZoneShape, rectangle
 from inference_server.ingest.admission import Gate
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -46,9 +48,11 @@ from inference_server.storage import (
     events,
     frames,
     ftp_accounts,
+    stationary,
     tables,
     tokens,
     trash,
+    zones,
 )
 from inference_server.storage.arrivals import Arrival, FileVersion
 from inference_server.storage.clips import NewClip
@@ -258,6 +262,30 @@ class Home:
         event = await self.event(camera_id, score=score)
         async with self.database.writing() as connection:
             return await events.end(connection, event, self.clock.now(), EndReason.IDLE)
+
+    async def zone(self, name: str = "Porch", camera_id: str = "front_door") -> Zone:
+        """Add a zone on the left half of a camera's picture."""
+        shape = ZoneShape(name=name, type=ZoneType.ENTRY, points=rectangle(0, 0, 0.5, 1))
+        async with self.database.writing() as connection:
+            return await zones.add(connection, camera_id, shape)
+
+    async def standing(self, camera_id: str = "front_door") -> int:
+        """Let a car stand still on a camera's picture and return its id."""
+        now = self.clock.now()
+        car = Standing(
+            id=None,
+            camera_id=camera_id,
+            label=Label.CAR,
+            box=Box(0.25, 0.5, 0.25, 0.125),
+            first_seen_at=now,
+            last_seen_at=now,
+            arrived_at=now,
+            sightings=7,
+            stationary_at=now,
+        )
+        async with self.database.writing() as connection:
+            await stationary.replace(connection, (), (car,))
+            return max(item.id or 0 for item in await stationary.stationary(connection, camera_id))
 
     async def ftp_account(self, camera_id: str = "front_door") -> None:
         """Let a camera upload by FTP."""

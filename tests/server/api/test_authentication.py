@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who may do what: every scope against every declared route."""
 
+import json
 import logging
 
 import pytest
@@ -32,12 +33,29 @@ def described(route: AnyRoute) -> str:
     return f"{route.method} {route.path}"
 
 
-async def asked(client: Client, route: AnyRoute, authorization: str | None, letter_id: int = 1) -> int:
+async def asked(
+    client: Client,
+    route: AnyRoute,
+    authorization: str | None,
+    letter_id: int = 1,
+    zone_id: int = 1,
+    stationary_id: int = 1,
+) -> int:
     path = route.path.format(
-        camera_id="front_door", event_id=1, frame_id=1, clip_id=1, letter_id=letter_id, name=BACKUP
+        camera_id="front_door",
+        event_id=1,
+        frame_id=1,
+        clip_id=1,
+        letter_id=letter_id,
+        name=BACKUP,
+        zone_id=zone_id,
+        stationary_id=stationary_id,
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
+    if "/zones" in path and route.method == "POST":
+        zone = {"name": f"Gate {zone_id}", "type": "yard", "rectangle": [0, 0, 1, 1]}
+        body = json.dumps({"zone": zone} if path.endswith("/test") else zone).encode()
     response = await client.request(route.method, path, headers=headers, data=body)
     if response.status == 401:
         assert response.headers[hdrs.WWW_AUTHENTICATE].startswith("Bearer")
@@ -70,7 +88,8 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
             await a_home.ftp_account()
             await trashed(a_home, route.path.endswith("/restore"))
         letter_id = await a_home.dead_letter()
-        status = await asked(client, route, f"Bearer {await a_home.token(scope)}", letter_id)
+        ids = letter_id, (await a_home.zone(f"Porch {scope}")).id, await a_home.standing()
+        status = await asked(client, route, f"Bearer {await a_home.token(scope)}", *ids)
         if route.scope is None or route.scope in may:
             assert status in {200, 201, 202, 204}
         else:

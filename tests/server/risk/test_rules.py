@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server.core.assessment import MAX_SCORE, Assessment, AssessmentSource, total_score
-from inference_server.core.detection import Label, Track
+from inference_server.core.detection import Direction, Label, LineCrossing, Track, ZoneType, ZoneVisit
 from inference_server.risk.evidence import Evidence, describe, is_night
 from inference_server.risk.rules import FACTOR_NAMES, assess
 from tests.support.home import START, MovableClock
@@ -18,8 +18,16 @@ from tests.support.home import START, MovableClock
 NOON, MIDNIGHT = START.replace(hour=12), START.replace(hour=0)
 
 
-def _track(label: Label = Label.PERSON, stay: float = 0, confidence: float = 0.9) -> Track:
-    return Track(label, confidence, START, START + timedelta(seconds=stay), 1)
+def _track(label: Label = Label.PERSON, stay: float = 0, confidence: float = 0.9, *zones: ZoneVisit) -> Track:
+    return Track(label, confidence, START, START + timedelta(seconds=stay), 1, zones=zones)
+
+
+def _visit(kind: ZoneType, name: str = "Front", frames: int = 1, *, loitering: bool = False) -> ZoneVisit:
+    return ZoneVisit(1, name, kind, START, 5.0, frames, loitering)
+
+
+def _in(kind: ZoneType, stay: float = 0, *, loitering: bool = False, label: Label = Label.PERSON) -> Track:
+    return _track(label, stay, 0.9, _visit(kind, loitering=loitering))
 
 
 def _assess(*tracks: Track, night: bool = False) -> Assessment:
@@ -27,8 +35,17 @@ def _assess(*tracks: Track, night: bool = False) -> Assessment:
 
 
 PERSON, CAR, CAT = _track(), _track(Label.CAR), _track(Label.CAT)
+VISITS = st.builds(_visit, st.sampled_from(ZoneType), st.sampled_from("ab"), st.just(1), loitering=st.booleans())
+CROSSINGS = st.builds(LineCrossing, st.just(1), st.sampled_from("ab"), st.sampled_from(Direction), st.just(START))
 TRACKS = st.lists(
-    st.builds(_track, st.sampled_from(Label), st.floats(0, 90), st.floats(0.05, 1)), min_size=1, max_size=8
+    st.builds(
+        lambda track, zones, crossings: replace(track, zones=tuple(zones), crossings=tuple(crossings)),
+        st.builds(_track, st.sampled_from(Label), st.floats(0, 90), st.floats(0.05, 1)),
+        st.lists(VISITS, max_size=3),
+        st.lists(CROSSINGS, max_size=2),
+    ),
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -47,6 +64,15 @@ TRACKS = st.lists(
         ("a person that lingers long", [_track(stay=60)], False, 35, 65),
         ("a person that lingers by night", [_track(stay=60)], True, 60, 80),
         ("a crowd that lingers by night", [_track(stay=90)] * 6 + [CAR], True, 80, 100),
+        ("a passer-by on the sidewalk", [_in(ZoneType.SIDEWALK)], False, 5, 15),
+        ("a visitor at the entry", [_in(ZoneType.ENTRY)], False, 20, 35),
+        ("a visitor in the yard", [_in(ZoneType.YARD)], False, 20, 35),
+        ("a visitor on the driveway", [_in(ZoneType.DRIVEWAY)], False, 20, 35),
+        ("who loiters at the entry", [_in(ZoneType.ENTRY, 40, loitering=True)], False, 35, 65),
+        ("who loiters long at the entry", [_in(ZoneType.ENTRY, 90, loitering=True)], False, 35, 65),
+        ("somebody where nobody may be", [_in(ZoneType.RESTRICTED)], False, 35, 65),
+        ("a car where none may be", [_in(ZoneType.RESTRICTED, label=Label.CAR)], False, 20, 35),
+        ("a car on the driveway", [_in(ZoneType.DRIVEWAY, label=Label.CAR)], False, 5, 15),
     ],
 )
 def test_a_situation_scores_within_its_anchor(
@@ -106,6 +132,40 @@ def test_the_same_evidence_in_any_order_gives_the_same_verdict(
 ) -> None:
     shuffled = sorted(tracks, key=lambda _track: random.random())  # type: ignore[attr-defined]
     assert _assess(*shuffled, night=night) == _assess(*tracks, night=night)
+
+
+def test_one_on_the_sidewalk_does_not_excuse_one_in_the_yard() -> None:
+    sidewalk, yard = _in(ZoneType.SIDEWALK), _in(ZoneType.YARD)
+    assert _assess(sidewalk).score == 10
+    assert _assess(sidewalk, yard).score == 30
+    assert _assess(_track(Label.PERSON, 0, 0.9, _visit(ZoneType.SIDEWALK), _visit(ZoneType.YARD))).score == 25
+
+
+def test_who_is_on_the_sidewalk_for_a_moment_alone_is_no_passer_by() -> None:
+    mostly = replace(_in(ZoneType.SIDEWALK), frames=2)
+    assert _assess(mostly).score == 20
+
+
+def test_only_who_comes_in_over_a_line_counts() -> None:
+    def crossed(direction: Direction) -> int:
+        return _assess(replace(PERSON, crossings=(LineCrossing(1, "Gate", direction, START),))).score
+
+    assert (crossed(Direction.OUT), crossed(Direction.IN)) == (20, 25)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "summary"),
+    [
+        ([_in(ZoneType.ENTRY)], 'A person at the entry "Front" by day'),
+        ([_in(ZoneType.ENTRY), PERSON, CAR], '2 people and a car, a person at the entry "Front", by day'),
+        (
+            [_in(ZoneType.SIDEWALK), _in(ZoneType.RESTRICTED)],
+            '2 people, a person in the restricted zone "Front", by day',
+        ),
+    ],
+)
+def test_the_summary_says_where(tracks: list[Track], summary: str) -> None:
+    assert _assess(*tracks).summary == summary
 
 
 def test_the_rules_never_call_themselves_verified() -> None:
