@@ -9,7 +9,7 @@ from typing import Any
 from inference_server.commands.command import Commands, opened
 from inference_server.core.camera import CameraSettings, Mask, checked_name
 from inference_server.settings import Settings, known_time_zone
-from inference_server.storage import camera_settings, cameras
+from inference_server.storage import camera_settings, cameras, stationary, zones
 
 HOME = "home"
 """Instead of a time zone: that of the home."""
@@ -89,12 +89,25 @@ async def _show(options: argparse.Namespace, settings: Settings) -> int:
         if known is None:
             return _unknown(options.camera)
         own = await camera_settings.get(connection, options.camera)
+        known_zones = await zones.of_camera(connection, options.camera)
+        still = await stationary.stationary(connection, options.camera)
     shown = {
         "name": known.camera.name,
         "time_zone": own.time_zone,
         "ignore_patterns": own.ignore_patterns,
         "masks": [mask.points for mask in own.masks],
         "watch_view": own.watch_view,
+        "zones": [
+            {
+                "id": zone.id,
+                "name": zone.shape.name,
+                "type": zone.shape.type,
+                "enabled": zone.shape.enabled,
+                "points": zone.shape.points,
+            }
+            for zone in known_zones
+        ],
+        "stationary": [f"{item.label} since {item.first_seen_at:%Y-%m-%d %H:%M} UTC" for item in still],
     }
     print(json.dumps(shown, indent=2, ensure_ascii=False))
     return 0

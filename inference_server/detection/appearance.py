@@ -77,7 +77,7 @@ def blended(old: bytes | None, new: bytes | None, share: float) -> bytes | None:
 
 def view_of(picture: Picture) -> bytes:
     """Return what the whole picture looks like: VIEW_BYTES bytes."""
-    pixels = picture.pixels[:: max(1, len(picture.pixels) // 96), :: max(1, picture.pixels.shape[1] // 128)]
+    pixels = picture.pixels[:: max(1, len(picture.pixels) // 48), :: max(1, picture.pixels.shape[1] // 64)]
     small = pixels.astype(np.float32)
     rows = np.array_split(small.mean(axis=2), ROWS, axis=0)
     fields = [part.mean() if part.size else 0.0 for row in rows for part in np.array_split(row, COLUMNS, axis=1)]
@@ -91,7 +91,7 @@ def same_scene(one: bytes | None, other: bytes | None) -> bool:
     first, second = (np.frombuffer(view or b"", np.uint8)[:-3].astype(np.float64) for view in (one, other))
     first, second = first - first.mean(), second - second.mean()
     if min(first.std(), second.std()) < FLAT:
-        return max(first.std(), second.std()) < 2 * FLAT
+        return bool(max(first.std(), second.std()) < 2 * FLAT)
     correlation = float(first @ second / np.sqrt((first @ first) * (second @ second)))
     return correlation >= SAME_SCENE
 

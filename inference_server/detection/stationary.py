@@ -24,6 +24,8 @@ It wakes, which means that it is forgotten here and counts when it is seen next,
 A camera that was turned away and back, a lamp that goes on, or the night wakes nothing: pictures of another scene or in
 another light say neither that it is gone nor that it looks different.
 
+The limit of that: what stands at the same place in the view of another preset of the camera is taken for the same.
+
 Pictures that come late or are imported find what stood there at their time, and nothing is missing in them. The outcome
 depends on the pictures and their order of arrival alone.
 """
@@ -31,6 +33,7 @@ depends on the pictures and their order of arrival alone.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import hypot
 
 import numpy as np
 
@@ -56,6 +59,8 @@ CHANCE = 0.001
 GONE_AFTER = timedelta(minutes=10)
 DRIFT = 0.2
 """How much a new sight moves the box, and changes the looks, that are remembered."""
+SETTLED_DRIFT = 0.05
+"""How much it moves the box of what is stationary."""
 STATUE_SIGHTINGS = 4
 MOST = 200
 """Things remembered per camera; of more, those that are not stationary and were not seen for longest are forgotten."""
@@ -128,20 +133,16 @@ class StandingRules:
         at = sighting.captured_at
         seen = replace(
             item,
-            box=_drifted(item.box, box),
+            box=_drifted(item, box),
             first_seen_at=min(item.first_seen_at, at),
             last_seen_at=max(item.last_seen_at, at),
             arrived_at=max(item.arrived_at, arrived_at),
             sightings=item.sightings + 1,
         )
         if at >= item.last_seen_at:
-            seen = replace(
-                seen,
-                misses=item.misses + item.missing,
-                missing=0,
-                missing_since=None,
-                **_remembered(item, found, box, sighting),
-            )
+            looks, view = _remembered(item, found, box, sighting)
+            misses = item.misses + item.missing
+            seen = replace(seen, misses=misses, missing=0, missing_since=None, appearance=looks, view=view)
         if seen.stationary_at is None and self._is_stationary(seen):
             return replace(seen, stationary_at=at)
         return seen
@@ -181,13 +182,13 @@ class StandingRules:
         return [] if _has_gone(item, at) else [item]
 
 
-def _remembered(item: Standing, found: Detection, box: Box, sighting: Sighting) -> dict[str, bytes | None]:
+def _remembered(item: Standing, found: Detection, box: Box, sighting: Sighting) -> tuple[bytes | None, bytes | None]:
     """Return the looks to remember, and the view they belong to: the old ones while something else is before it."""
     alike = likeness(item.appearance, found.appearance) if same_light(item.view, sighting.view) else None
     if not _whole(item.box, box) or (alike is not None and alike < SAME):
-        return {}
+        return item.appearance, item.view
     looks = found.appearance if alike is None else blended(item.appearance, found.appearance, DRIFT)
-    return {"appearance": looks, "view": sighting.view}
+    return looks, sighting.view
 
 
 def _least_likeness(item: Standing) -> float:
@@ -206,14 +207,14 @@ def _moved(item: Standing, found: Detection, box: Box) -> bool:
     """Return whether this detection is the same thing, close to where it stood."""
     if found.label.category is not item.label.category:
         return False
-    alike = likeness(item.appearance, found.appearance)
-    if alike is None or alike < MOVED_LOOKS:
-        return False
     ratio = item.box.area / box.area
     across = item.box.x + item.box.width / 2 - box.x - box.width / 2
     down = item.box.y + item.box.height / 2 - box.y - box.height / 2
-    near = np.hypot(across, down) <= MOVED_DIAGONALS * np.hypot(item.box.width, item.box.height)
-    return bool(near and 1 / MOVED_AREA <= ratio <= MOVED_AREA)
+    near = hypot(across, down) <= MOVED_DIAGONALS * hypot(item.box.width, item.box.height)
+    if not near or not 1 / MOVED_AREA <= ratio <= MOVED_AREA:
+        return False
+    alike = likeness(item.appearance, found.appearance)
+    return alike is not None and alike >= MOVED_LOOKS
 
 
 def _has_gone(item: Standing, at: datetime) -> bool:
@@ -258,13 +259,17 @@ def _half_hidden(known: Box, seen: Box) -> bool:
     return smaller > 0 and shared >= INSIDE * smaller and smaller >= LEAST_OF_IT * larger
 
 
-def _drifted(known: Box, seen: Box) -> Box:
-    """Return a box that follows what moves little by little; one that is half hidden moves nothing."""
+def _drifted(item: Standing, seen: Box) -> Box:
+    """Return the box after a new sight: it follows the detector's whims; one that is half hidden moves nothing.
+
+    What is stationary drifts little, so that a car that creeps out of its place leaves its box behind.
+    """
+    known, drift = item.box, SETTLED_DRIFT if item.stationary_at else DRIFT
     if not _whole(known, seen):
         return known
     old = (known.x, known.y, known.width, known.height)
     new = (seen.x, seen.y, seen.width, seen.height)
-    return Box(*(a + DRIFT * (b - a) for a, b in zip(old, new, strict=True)))
+    return Box(*(a + drift * (b - a) for a, b in zip(old, new, strict=True)))
 
 
 def _not_too_many(standing: Sequence[Standing]) -> tuple[Standing, ...]:

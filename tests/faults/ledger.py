@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from inference_server.core.message import StageName
 from inference_server.storage.database import Database
@@ -29,6 +29,8 @@ class FrameAccount:
     waits_for: tuple[str, ...]
     dead_in: tuple[str, ...]
     events: Mapping[int | None, int]
+    standing: int
+    """Detections of no event, because they show what stood there before."""
 
     @property
     def state(self) -> str:
@@ -154,7 +156,7 @@ def _of_frame(frame: FrameAccount) -> Iterator[str]:
     """Compare a frame's state with what was found in it and what became of that."""
     expected = len(seen_in(frame.number))
     stored = sum(frame.events.values())
-    gathered = stored - frame.events.get(None, 0)
+    gathered = stored - frame.events.get(None, 0) + frame.standing
     match frame.state:
         case "detect" | "dead":
             right = stored == 0
@@ -183,6 +185,9 @@ async def draw_up(database: Database) -> Ledger:
         numbers = {row.frame_id: number_of(row.path) for row in found if row.frame_id is not None}
         waiting = list(await connection.execute(select(messages)))
         letters = list(await connection.execute(select(dead_letters)))
+        of_none = and_(detections.c.event_id.is_(None), detections.c.left_out.is_not(None))
+        alone = select(detections.c.frame_id, func.count().label("boxes")).where(of_none)
+        standing = {row.frame_id: row.boxes for row in await connection.execute(alone.group_by(detections.c.frame_id))}
         by_event = select(detections.c.frame_id, detections.c.event_id, func.count().label("boxes"))
         counted = list(await connection.execute(by_event.group_by(detections.c.frame_id, detections.c.event_id)))
         all_frames = list(await connection.execute(select(frames)))
@@ -207,6 +212,7 @@ async def draw_up(database: Database) -> Ledger:
                 waits_for=tuple(waits.get(row.id, ())),
                 dead_in=tuple(died.get(row.id, ())),
                 events=gathered[row.id],
+                standing=standing.get(row.id, 0),
             )
             for row in all_frames
         ],

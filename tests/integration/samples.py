@@ -103,7 +103,19 @@ def event(event_id: int = 9, camera_id: str = "front_door", **changes: Any) -> J
         "best_frame_id": 17,
         "objects": {"person": 1},
         "tracks": [
-            {"label": "person", "confidence": 0.91, "first_seen_at": MORNING, "last_seen_at": MORNING, "frames": 1}
+            {
+                "label": "person",
+                "confidence": 0.91,
+                "first_seen_at": MORNING,
+                "last_seen_at": MORNING,
+                "frames": 1,
+                "dwell_seconds": 0,
+                "best_frame_id": 17,
+                "speed": None,
+                "path": [[0, 0.5, 0.9]],
+                "zones": [],
+                "crossings": [],
+            }
         ],
         "risk": {"score": 35, "level": "medium"},
         "summary": "A person",

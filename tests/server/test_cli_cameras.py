@@ -13,11 +13,14 @@ import pytest
 
 from inference_server.cli import main
 from inference_server.core.camera import Camera, Mask
+from inference_server.core.detection import Box, Label, ZoneType
+from inference_server.core.stationary import Standing
+from inference_server.core.zone import ZoneShape, rectangle
 from inference_server.ingest import camera_reader
 from inference_server.ingest.camera_reader import CameraReader
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.observability.health import HealthBoard
-from inference_server.storage import cameras
+from inference_server.storage import cameras, stationary, zones
 from inference_server.storage.database import Database
 from tests.support.home import START, MovableClock
 
@@ -73,7 +76,8 @@ def test_cameras_are_listed_with_their_clocks(capsys: pytest.CaptureFixture[str]
 
 
 def test_settings_are_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _shown(capsys) == {"name": "Front door", "time_zone": None, "ignore_patterns": [], "masks": []}
+    nothing: dict[str, Any] = {"time_zone": None, "ignore_patterns": [], "masks": [], "zones": [], "stationary": []}
+    assert _shown(capsys) == {"name": "Front door", **nothing}
     status, out = _run(capsys, "set", "front_door", "--time-zone", "Asia/Tokyo", "--mask", SQUARE, SQUARE)
     assert (status, "stored" in out) == (0, True)
     _run(capsys, "set", "front_door", "--ignore", "*_thumb.jpg", "thumbs", "--name", "Gate")
@@ -83,9 +87,35 @@ def test_settings_are_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) 
         "time_zone": "Asia/Tokyo",
         "ignore_patterns": ["*_thumb.jpg", "thumbs"],
         "masks": [square, square],
+        "zones": [],
+        "stationary": [],
     }
     _run(capsys, "set", "front_door", "--time-zone", "home", "--mask", "--ignore")
-    assert _shown(capsys) == {"name": "Gate", "time_zone": None, "ignore_patterns": [], "masks": []}
+    assert _shown(capsys) == {"name": "Gate", **nothing}
+
+
+def test_zones_and_what_stands_still_are_shown(capsys: pytest.CaptureFixture[str], database: Path) -> None:
+    async def fill(database: Database) -> None:
+        car = Standing(
+            id=None,
+            camera_id="front_door",
+            label=Label.CAR,
+            box=Box(0.1, 0.1, 0.2, 0.2),
+            first_seen_at=START,
+            last_seen_at=START,
+            arrived_at=START,
+            stationary_at=START,
+        )
+        async with database.writing() as connection:
+            shape = ZoneShape(name="Porch", type=ZoneType.ENTRY, points=rectangle(0, 0, 0.5, 1), enabled=False)
+            await zones.add(connection, "front_door", shape)
+            await stationary.replace(connection, (), (car,))
+
+    _with(database, fill)
+    shown = _shown(capsys)
+    corners = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+    assert shown["zones"] == [{"id": 1, "name": "Porch", "type": "entry", "enabled": False, "points": corners}]
+    assert shown["stationary"] == ["car since 2026-11-23 08:00 UTC"]
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,14 @@ def test_it_wakes_when_it_drives_off_and_is_new_when_it_comes_back() -> None:
     assert counts(street.see(CAR, after=600))
 
 
+def test_a_car_that_creeps_out_of_its_place_wakes() -> None:
+    street = Street()
+    street.park(CAR)
+    found = [street.see(Thing((HERE[0] + 1.5 * number, HERE[1])), after=0.2) for number in range(1, 25)]
+    assert not counts(found[0])
+    assert any(counts(item) for item in found)
+
+
 def test_another_car_at_its_place_counts() -> None:
     street = Street()
     street.park(CAR)
