@@ -38,7 +38,8 @@ class PullDisplay:
             amount = f"{done / 1e6:,.1f} of {(total or done) / 1e6:,.1f} MB"
             if self._terminal:
                 filled = _BAR * percent // 100
-                self._show(model_id, f"[{'#' * filled}{'.' * (_BAR - filled)}] {percent:3} %  {amount}")
+                first = not self._lines[model_id].startswith("[")
+                self._show(model_id, f"[{'#' * filled}{'.' * (_BAR - filled)}] {percent:3} %  {amount}", at_once=first)
             elif percent // _PLAIN_STEP != self._told.get(model_id):
                 self._told[model_id] = percent // _PLAIN_STEP
                 self._show(model_id, f"{percent} % ({amount})", at_once=True)
