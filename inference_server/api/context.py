@@ -141,7 +141,7 @@ class Models(Protocol):
         ...
 
     def ask(self, model_id: str, *, accept_unpinned: bool) -> Pull:
-        """Let a model be installed."""
+        """Let a model be installed. Raises OSError."""
         ...
 
     async def cancel(self, model_id: str) -> None:

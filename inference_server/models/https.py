@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Downloads over HTTPS that resume, keep to a size and fail fast where nothing answers."""
 
-import asyncio
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 from yarl import URL
 
 from inference_server.models.digest import Progress
 from inference_server.models.errors import BrokeOffError, NotThereError, SourceError
+from inference_server.models.threads import Stop, in_thread
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
@@ -19,7 +20,7 @@ READ_SECONDS = 30.0
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ async def fetch_https(
             await _Download(session, URL(url), part, expected, progress).run()
     except TimeoutError as error:
         raise SourceError(f"{host} does not answer") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise SourceError(f"the certificate of {host} is not trusted") from error
     except aiohttp.ClientConnectorError as error:
         raise SourceError(f"no route to {host}") from error
     except aiohttp.ClientError as error:
@@ -173,7 +176,7 @@ class _Download:
                 done += len(chunk)
                 if done > most:
                     raise SourceError(f"{response.url.host} sends more than the {most} bytes expected")
-                await asyncio.to_thread(file.write, chunk)
+                await in_thread(_write, file, chunk)
                 self._progress(done, total)
             file.truncate(done)
 
@@ -183,6 +186,13 @@ class _Download:
             _origin_of(self._part).write_text(f"{self._url}\n{validator}\n", encoding="utf-8")
         else:
             _origin_of(self._part).unlink(missing_ok=True)
+
+
+def _write(_stop: Stop, file: IO[bytes], chunk: bytes) -> None:
+    """Write all of a chunk: an unbuffered file may take less at a time. Raises OSError."""
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _validator_of(response: aiohttp.ClientResponse) -> str | None:

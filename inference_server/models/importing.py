@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference_server.core.model import Capability, ModelProblem, ModelUnavailable
 from inference_server.models.catalogue import ModelEntry, Weights
-from inference_server.models.digest import note_digest, sha256_told
+from inference_server.models.digest import make_durable, note_digest, sha256_told
 from inference_server.models.fetching import part_of
 from inference_server.models.locking import exclusive
 from inference_server.models.places import Places
@@ -103,5 +103,6 @@ def _copy(stop: Stop, file: Path, target: Path, digest: str) -> None:
     if sha256_told(stop, part) != digest:
         part.unlink()
         raise ModelUnavailable(f"{file} changed while it was being copied", "Import it again when it is whole.")
+    make_durable(stop, part)
     part.replace(target)
     note_digest(target, digest)

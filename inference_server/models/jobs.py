@@ -66,7 +66,8 @@ class ModelJobs:
     def ask(self, model_id: str, *, accept_unpinned: bool) -> Pull:
         """Let a model be installed; one that is being installed already goes on.
 
-        Raises ModelUnavailable for an unknown id, and for a model without published digests unless that is accepted.
+        Raises ModelUnavailable for an unknown id, for a model without published digests unless that is accepted, and
+        where there is no room for it; OSError.
         """
         entry = self._store.entry(model_id)
         if not entry.pinned and not accept_unpinned:
@@ -78,6 +79,7 @@ class ModelJobs:
         running = self._pulls.get(model_id)
         if running is not None and not running.state.is_over:
             return running
+        self._store.check_room(model_id)
         pull = Pull(model_id, PullState.WAITING, PullStep.DOWNLOADING, 0, entry.size, asked_at=self._clock.now())
         self._set(pull)
         task = asyncio.create_task(self._pull(model_id, accept_unpinned), name=f"pull of {model_id}")

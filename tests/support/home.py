@@ -164,9 +164,10 @@ class Home:
         assert self.database.file is not None
         return self.database.file
 
-    def know_models(self, *catalogue: ModelEntry) -> None:
-        """Have a catalogue of these models; call it before `context`."""
-        self.store = ModelStore(self.media.root.parent / "models", catalogue=catalogue)
+    def know_models(self, *catalogue: ModelEntry, free: int = 1 << 40) -> None:
+        """Have a catalogue of these models, and room for so many bytes; call it before `context`."""
+        folder = self.media.root.parent / "models"
+        self.store = ModelStore(folder, catalogue=catalogue, free=lambda _folder: free)
         self.models = ModelJobs(self.store, self.clock, parallel=2, in_use=lambda: self.detector.model)
 
     def context(self, limits: ApiLimits | None = None) -> ApiContext:

