@@ -30,9 +30,11 @@ from inference_server.core.clock import SystemClock
 from inference_server.core.message import StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.ingest.admission import AdmittedFile
+from inference_server.ingest.folder.area import GROUP
 from inference_server.ingest.picture import Picture
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.detect import BATCH
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.redis_broker import RedisBroker
@@ -44,38 +46,40 @@ from inference_server.storage.database import Database
 from inference_server.storage.tables import messages
 from tests.support.services import running_postgresql, running_redis
 
-GROUP = 16
-"""Messages and pictures per transaction, as the folder watch and the stages have them."""
+MESSAGES = BATCH
+"""Messages per transaction, as the stages have them."""
+PICTURES = GROUP
+"""Pictures per transaction, as the folder watch has them."""
 ROUNDS = 5
 _numbers = count(1)
 
-type Step = Callable[[], Awaitable[None]]
-"""Brings one group through."""
+type Step = Callable[[], Awaitable[int]]
+"""Brings one group through; returns how many that were."""
 
 
 async def rate(step: Step, seconds: float) -> float:
-    """Return how many messages per second a step brings through."""
-    groups, started = 0, time.perf_counter()
+    """Return how many messages or pictures per second a step brings through."""
+    done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        await step()
-        groups += 1
-    return groups * GROUP / (time.perf_counter() - started)
+        done += await step()
+    return done / (time.perf_counter() - started)
 
 
 def broker_step(broker: Broker) -> Step:
     """Return a step that publishes a group, claims it and completes it."""
 
-    async def step() -> None:
+    async def step() -> int:
         now = datetime.now(UTC)
         async with broker.transaction() as transaction:
             await transaction.publish(
-                [Work(StageName.DETECT, next(_numbers), f"camera_{number % 4}", now) for number in range(GROUP)]
+                [Work(StageName.DETECT, next(_numbers), f"camera_{number % 4}", now) for number in range(MESSAGES)]
             )
         if isinstance(broker, RedisBroker):
             await broker.deliver()
-        claimed = await broker.claim(StageName.DETECT, GROUP)
+        claimed = await broker.claim(StageName.DETECT, MESSAGES)
         async with broker.transaction() as transaction:
             await transaction.complete(claimed)
+        return len(claimed)
 
     return step
 
@@ -83,8 +87,8 @@ def broker_step(broker: Broker) -> Step:
 def admission_step(intake: FrameIntake) -> Step:
     """Return a step that records a group of admitted pictures."""
 
-    async def step() -> None:
-        await intake.take([_picture(next(_numbers)) for _ in range(GROUP)])
+    async def step() -> int:
+        return len(await intake.take([_picture(next(_numbers)) for _ in range(PICTURES)]))
 
     return step
 
@@ -124,18 +128,21 @@ class BareSqlite:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
 
-    async def commits(self) -> None:
-        """Insert a group of messages, each in a transaction of its own."""
-        for _ in range(GROUP):
+    async def commits(self) -> int:
+        """Insert messages, each in a transaction of its own."""
+        for _ in range(MESSAGES):
             await asyncio.to_thread(self._commit)
+        return MESSAGES
 
-    async def messages(self) -> None:
+    async def messages(self) -> int:
         """Insert, claim and delete a group."""
         await asyncio.to_thread(self._messages)
+        return MESSAGES
 
-    async def frames(self) -> None:
+    async def frames(self) -> int:
         """Insert a group of frames with their arrivals and messages."""
         await asyncio.to_thread(self._frames)
+        return PICTURES
 
     def _commit(self) -> None:
         now = datetime.now(UTC).isoformat(sep=" ")
@@ -144,7 +151,7 @@ class BareSqlite:
 
     def _messages(self) -> None:
         now, run = datetime.now(UTC).isoformat(sep=" "), self._connection
-        rows = [("detect", next(_numbers), f"camera_{n % 4}", now, now, 0, 0, 0) for n in range(GROUP)]
+        rows = [("detect", next(_numbers), f"camera_{n % 4}", now, now, 0, 0, 0) for n in range(MESSAGES)]
         run.execute("BEGIN IMMEDIATE")
         run.executemany(INSERT_MESSAGE.format(",".join("?" * 8)), rows)
         run.execute("COMMIT")
@@ -152,7 +159,7 @@ class BareSqlite:
         claimed = run.execute(
             "UPDATE messages SET leased_until = ?, attempts = attempts + 1 WHERE id IN"
             " (SELECT id FROM messages WHERE stage = 'detect' ORDER BY id LIMIT ?) RETURNING id",
-            (now, GROUP),
+            (now, MESSAGES),
         ).fetchall()
         run.execute("COMMIT")
         run.execute("BEGIN IMMEDIATE")
@@ -162,7 +169,7 @@ class BareSqlite:
     def _frames(self) -> None:
         now, run = datetime.now(UTC).isoformat(sep=" "), self._connection
         run.execute("BEGIN IMMEDIATE")
-        for number in (next(_numbers) for _ in range(GROUP)):
+        for number in (next(_numbers) for _ in range(PICTURES)):
             camera = f"camera_{number % 4}"
             frame = (camera, f"{number:064}", f"{camera}/00/{number:064}.jpg", now, now, 640, 480)
             frame_id = run.execute(INSERT_FRAME.format(",".join("?" * 7)), frame).fetchone()[0]
@@ -180,25 +187,27 @@ class BarePostgreSql:
         self._connection = connection
         self._stream = stream
 
-    async def commits(self) -> None:
-        """Insert a group of messages, each in a transaction of its own, and append each to the stream."""
-        for _ in range(GROUP):
+    async def commits(self) -> int:
+        """Insert messages, each in a transaction of its own, and append each to the stream."""
+        for _ in range(MESSAGES):
             now, number = datetime.now(UTC), next(_numbers)
             await self._connection.execute(
                 INSERT_MESSAGE.format(_dollars(8)), "commit", number, "camera_0", now, now, 0, 0, 0
             )
             if self._stream:
                 await self._stream.xadd("commits", {"id": number})
+        return MESSAGES
 
-    async def messages(self) -> None:
+    async def messages(self) -> int:
         """Insert, deliver and delete a group."""
         now, run = datetime.now(UTC), self._connection
-        rows = [("detect", next(_numbers), f"camera_{n % 4}", now, now, 0, 0, 0) for n in range(GROUP)]
+        rows = [("detect", next(_numbers), f"camera_{n % 4}", now, now, 0, 0, 0) for n in range(MESSAGES)]
         async with run.transaction():
             await run.executemany(INSERT_MESSAGE.format(_dollars(8)), rows)
         ids = await (self._through_redis(self._stream, now) if self._stream else self._claimed(now))
         async with run.transaction():
             await run.execute("DELETE FROM messages WHERE id = ANY($1)", ids)
+        return MESSAGES
 
     async def _claimed(self, now: datetime) -> list[int]:
         async with self._connection.transaction():
@@ -206,7 +215,7 @@ class BarePostgreSql:
                 "UPDATE messages SET leased_until = $1, attempts = attempts + 1 WHERE id IN (SELECT id FROM messages"
                 " WHERE stage = 'detect' ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id",
                 now,
-                GROUP,
+                MESSAGES,
             )
         return [row["id"] for row in claimed]
 
@@ -215,7 +224,7 @@ class BarePostgreSql:
             rows = await self._connection.fetch(
                 "SELECT id FROM messages WHERE stage = 'detect' AND sent_at IS NULL ORDER BY id LIMIT $1"
                 " FOR UPDATE SKIP LOCKED",
-                GROUP,
+                MESSAGES,
             )
             async with stream.pipeline(transaction=False) as pipeline:
                 for row in rows:
@@ -224,18 +233,18 @@ class BarePostgreSql:
             await self._connection.execute(
                 "UPDATE messages SET sent_at = $1 WHERE id = ANY($2)", now, [row["id"] for row in rows]
             )
-        ((_, entries),) = await stream.xreadgroup("workers", "one", {"bare": ">"}, count=GROUP)
+        ((_, entries),) = await stream.xreadgroup("workers", "one", {"bare": ">"}, count=MESSAGES)
         async with stream.pipeline() as pipeline:
             pipeline.xack("bare", "workers", *(entry for entry, _ in entries))
             pipeline.xdel("bare", *(entry for entry, _ in entries))
             await pipeline.execute()
         return [int(fields["id"]) for _, fields in entries]
 
-    async def frames(self) -> None:
+    async def frames(self) -> int:
         """Insert a group of frames with their arrivals and messages."""
         now, run = datetime.now(UTC), self._connection
         async with run.transaction():
-            numbers = [next(_numbers) for _ in range(GROUP)]
+            numbers = [next(_numbers) for _ in range(PICTURES)]
             frames = [
                 (f"camera_{n % 4}", f"{n:064}", f"camera_{n % 4}/00/{n:064}.jpg", now, now, 640, 480) for n in numbers
             ]
@@ -246,6 +255,7 @@ class BarePostgreSql:
             await run.executemany(INSERT_ARRIVAL.format(_dollars(6)), arrivals)
             messages = [("detect", id_, f"camera_{n % 4}", now, now, 0, 0, 0) for n, id_ in pairs]
             await run.executemany(INSERT_MESSAGE.format(_dollars(8)), messages)
+        return PICTURES
 
 
 def _dollars(number: int) -> str:

@@ -77,9 +77,10 @@ class FrameIntake:
         self, connection: AsyncConnection, admitted: Sequence[AdmittedFile | AdmittedClip | RepeatedClip]
     ) -> list[Announcement]:
         folders = {item.camera_id: item.folder for item in admitted}
+        known = await cameras.existing(connection, folders)
         added = []
-        for camera_id, folder in folders.items():
-            now = self._clock.now()
+        for camera_id in folders.keys() - known:
+            folder, now = folders[camera_id], self._clock.now()
             if await cameras.add(connection, Camera(camera_id, camera_name(folder), now)):
                 _LOGGER.info("New camera %s, from the folder %r", camera_id, folder)
                 state = await cameras.state(connection, camera_id, judged=self._judging.status.judges)

@@ -112,8 +112,8 @@ class RedisBroker(SqlBroker):
         if now >= self._check_at:
             await self._check()
             self._check_at = now + CHECK_SECONDS
-        for stage in StageName:
-            await self._send(stage)
+        while await self._send():
+            pass
         if now >= self._keep_at:
             self._keep_at = now + self._lease.total_seconds() / RENEWALS_PER_LEASE
             await self._keep()
@@ -127,16 +127,20 @@ class RedisBroker(SqlBroker):
         await self._streams.rebuilt()
         _LOGGER.info("Redis was empty or restarted: %d messages are sent again", sum(sent))
 
-    async def _send(self, stage: StageName) -> None:
-        """Send as many waiting messages as the stream may hold, and note that before others may send them."""
-        while (room := WINDOW - await self._streams.length(stage)) > 0:
-            async with self._database.writing() as connection:
-                rows = await messages.unsent(connection, stage, self._clock.now(), room)
-                if rows:
+    async def _send(self) -> bool:
+        """Send as many waiting messages as the streams may hold, and note that before others may send them.
+
+        Return whether more may be waiting: a stream was filled, and may have been read meanwhile.
+        """
+        rooms = {stage: WINDOW - length for stage, length in (await self._streams.lengths()).items()}
+        filled = False
+        async with self._database.writing() as connection:
+            for stage in (stage for stage, room in rooms.items() if room > 0):
+                if rows := await messages.unsent(connection, stage, self._clock.now(), rooms[stage]):
                     await self._streams.add(stage, map(messages.message_of, rows))
                     await messages.mark_sent(connection, [row.id for row in rows], self._clock.now())
-            if len(rows) < room:
-                return
+                filled |= len(rows) == rooms[stage]
+        return filled
 
     async def _keep(self) -> None:
         by_stage: dict[StageName, list[str]] = defaultdict(list)

@@ -106,10 +106,12 @@ class Streams:
             names = (self._name("rebuilding"), self._name("filled_by"))
             await self._client.eval(_REBUILT, len(names), *names, self._attempt, await self._run_id())
 
-    async def length(self, stage: StageName) -> int:
-        """Return how many messages a stream holds, those that are being worked on too."""
-        async with _translated():
-            return int(await self._client.xlen(self._stream(stage)))
+    async def lengths(self) -> dict[StageName, int]:
+        """Return how many messages each stream holds, those that are being worked on too."""
+        async with _translated(), self._client.pipeline(transaction=False) as pipeline:
+            for stage in StageName:
+                pipeline.xlen(self._stream(stage))
+            return dict(zip(StageName, map(int, await pipeline.execute()), strict=True))
 
     async def add(self, stage: StageName, messages: Iterable[Message]) -> None:
         """Append messages."""

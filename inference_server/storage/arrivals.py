@@ -5,13 +5,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Self
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import Insert, and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.frame import Refusal, RefusalReason
-from inference_server.storage.rows import Page, decode_moment, encode_moment, insert
+from inference_server.storage.rows import Page, decode_moment, encode_moment, insert_in
 from inference_server.storage.tables import arrivals
 
 MAX_INTEGER = 2**63 - 1
@@ -69,11 +70,8 @@ async def record(connection: AsyncConnection, items: Sequence[Arrival]) -> None:
     """Record what became of files; a path that arrived before, with other content, is overwritten."""
     if not items:
         return
-    query = insert(connection, arrivals)
-    changing = [column.name for column in arrivals.c if column.name not in {"id", "path"}]
-    query = query.on_conflict_do_update(index_elements=["path"], set_={name: query.excluded[name] for name in changing})
     await connection.execute(
-        query,
+        _insertion(connection.dialect.name),
         [
             {
                 "path": item.file.path,
@@ -89,6 +87,13 @@ async def record(connection: AsyncConnection, items: Sequence[Arrival]) -> None:
             for item in items
         ],
     )
+
+
+@lru_cache
+def _insertion(dialect: str) -> Insert:
+    query = insert_in(dialect, arrivals)
+    changing = [column.name for column in arrivals.c if column.name not in {"id", "path"}]
+    return query.on_conflict_do_update(index_elements=["path"], set_={name: query.excluded[name] for name in changing})
 
 
 async def forget_refused(connection: AsyncConnection, reason: RefusalReason) -> int:

@@ -28,6 +28,12 @@ async def add(connection: AsyncConnection, camera: Camera) -> bool:
     return False
 
 
+async def existing(connection: AsyncConnection, camera_ids: Iterable[str]) -> set[str]:
+    """Return those of the cameras that are there and not removed."""
+    query = select(cameras.c.id).where(cameras.c.id.in_(list(camera_ids)), cameras.c.removed_at.is_(None))
+    return set((await connection.execute(query)).scalars())
+
+
 async def lock(connection: AsyncConnection, camera_ids: Iterable[str]) -> None:
     """Keep other transactions away from these cameras' events to the end of this one; SQLite has one writer anyway.
 

@@ -2,7 +2,7 @@
 """Queries on frames and their detections."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import func, select, update
@@ -46,7 +46,8 @@ async def add(connection: AsyncConnection, new: Sequence[NewFrame]) -> Mapping[t
         .on_conflict_do_nothing(index_elements=["camera_id", "content_hash"])
         .returning(frames.c.camera_id, frames.c.content_hash, frames.c.id)
     )
-    rows = await connection.execute(query, [asdict(frame) for frame in new])
+    values = [{column.name: getattr(frame, column.name) for column in fields(frame)} for frame in new]
+    rows = await connection.execute(query, values)
     return {(row.camera_id, row.content_hash): row.id for row in rows}
 
 

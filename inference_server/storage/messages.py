@@ -3,12 +3,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Update, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Insert, Select, Update, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import Message, StageName, Work
-from inference_server.storage.rows import AnyRow, insert, storable
+from inference_server.storage.rows import AnyRow, insert_in, storable
 from inference_server.storage.tables import messages
 
 HORIZON = timedelta(minutes=3)
@@ -47,10 +48,15 @@ async def add(connection: AsyncConnection, work: Sequence[Work], now: datetime, 
         }
         for item, turn in await _with_turns(connection, work)
     ]
-    query = insert(connection, messages)
+    await connection.execute(_insertion(connection.dialect.name), rows)
+
+
+@lru_cache
+def _insertion(dialect: str) -> Insert:
+    query = insert_in(dialect, messages)
     taken_over = {name: query.excluded[name] for name in ("available_at", "enqueued_at")}
     new = {**taken_over, "attempts": 0, **_HANDED_BACK}
-    await connection.execute(query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=new), rows)
+    return query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=new)
 
 
 async def _with_turns(connection: AsyncConnection, work: Sequence[Work]) -> list[tuple[Work, int]]:
@@ -60,9 +66,12 @@ async def _with_turns(connection: AsyncConnection, work: Sequence[Work]) -> list
     P. Goyal, H. Vin, H. Cheng, "Start-time fair queueing", SIGCOMM 1996, with every message of the same length.
     """
     flows = sorted({(item.stage, item.priority, item.camera_id) for item in work})
-    columns = [_turn_of(func.min(messages.c.turn), *flow) for flow in flows]
-    columns += [_turn_of(func.max(messages.c.turn), stage, None, camera) for stage, _, camera in flows]
-    found = (await connection.execute(select(*(column.label(f"c{n}") for n, column in enumerate(columns))))).one()
+    named = {
+        f"{name}{number}": value
+        for number, (stage, priority, camera) in enumerate(flows)
+        for name, value in (("stage", stage.value), ("priority", priority), ("camera", camera))
+    }
+    found = (await connection.execute(_turns_of(len(flows)), named)).one()
     served, last = found[: len(flows)], found[len(flows) :]
     turns = {
         flow: max(now or 0, 0 if before is None else before + 1)
@@ -76,16 +85,22 @@ async def _with_turns(connection: AsyncConnection, work: Sequence[Work]) -> list
     return given
 
 
-def _turn_of(
-    extreme: ColumnElement[int], stage: StageName, priority: int | None, camera_id: str
-) -> ColumnElement[int | None]:
-    query = select(extreme).where(messages.c.stage == stage.value)
-    query = (
-        query.where(messages.c.camera_id == camera_id)
-        if priority is None
-        else query.where(messages.c.priority == priority)
-    )
-    return query.scalar_subquery()
+@lru_cache(maxsize=64)
+def _turns_of(flows: int) -> Select[tuple[int | None, ...]]:
+    """Return the query for the turns that so many flows are at: one column each for those served now, and for the last.
+
+    Each is one look into an index. Made once: making it costs more than the database needs for it.
+    """
+    turn = messages.c.turn
+    served = [_one(messages.c.priority == bindparam(f"priority{n}"), n, turn) for n in range(flows)]
+    last = [_one(messages.c.camera_id == bindparam(f"camera{n}"), n, turn.desc()) for n in range(flows)]
+    return select(*(query.scalar_subquery().label(f"turn{n}") for n, query in enumerate([*served, *last])))
+
+
+def _one(flow: ColumnElement[bool], number: int, order: ColumnElement[int]) -> Select[tuple[int]]:
+    """Return the query for the first turn of a flow: by order, as PostgreSQL may read all of them for a minimum."""
+    query = select(messages.c.turn).where(messages.c.stage == bindparam(f"stage{number}"), flow)
+    return query.order_by(order).limit(1)
 
 
 async def claim(

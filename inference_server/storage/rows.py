@@ -22,7 +22,12 @@ type AnyRow = Row[Any]
 
 def insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return an insert of the connection's own dialect, which has `on_conflict_do_...`."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_in(connection.dialect.name, table)
+
+
+def insert_in(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert of a dialect, for a statement that is made once and executed again and again."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 async def lock(connection: AsyncConnection, name: str) -> None:

@@ -239,12 +239,12 @@ async def test_what_is_sent_while_another_worker_empties_the_streams_is_sent_aga
             await emptied.wait()
 
         monkeypatch.setattr(one._streams, "add", slowly)
-        sending = asyncio.create_task(one._send(DETECT))
+        sending = asyncio.create_task(one._send())
         await sent.wait()
         await two._streams._client.delete(two._streams._name("filled_by"))
         checking = asyncio.create_task(two._check())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await two._streams.length(DETECT):  # noqa: ASYNC110 - Redis tells nobody
+            while (await two._streams.lengths())[DETECT]:  # noqa: ASYNC110 - Redis tells nobody
                 await asyncio.sleep(0.01)
         await asyncio.wait([checking], timeout=0.3)  # it would go on if nothing kept it
         emptied.set()
@@ -268,7 +268,7 @@ async def test_streams_that_another_worker_has_just_filled_are_not_emptied_again
         await _publish(one, *_work(1))
         await one.deliver()
         assert not await two._streams.rebuild()
-        assert await one._streams.length(DETECT) == 1
+        assert (await one._streams.lengths())[DETECT] == 1
         await one._streams._client.delete(one._streams._name("filled_by"))
         assert await one._streams.rebuild()
 
@@ -317,7 +317,7 @@ async def test_timers_that_are_set_anew_leave_nothing_in_the_stream(worker: Work
         await two.deliver()
         (message,) = await two.claim(CLOSE, 9)
         await _complete(two, message)
-        assert await one._streams.length(CLOSE) == 0
+        assert (await one._streams.lengths())[CLOSE] == 0
         assert not one._held
 
 
@@ -339,10 +339,10 @@ async def test_what_is_claimed_anew_right_after_it_was_given_back_stays_claimed(
         await one.release(await one.claim(DETECT, 9))
         monkeypatch.undo()
         (message,) = again
-        assert await one._streams.length(DETECT) == 1
+        assert (await one._streams.lengths())[DETECT] == 1
         assert list(one._held) == [message.id]
         await _complete(one, message)
-        assert await one._streams.length(DETECT) == 0
+        assert (await one._streams.lengths())[DETECT] == 0
 
 
 async def test_what_is_claimed_right_after_it_was_published_stays_claimed(
@@ -364,4 +364,4 @@ async def test_what_is_claimed_right_after_it_was_published_stays_claimed(
         await _publish(one, *_work(1))
         assert len(claimed) == 1
         assert list(one._held) == [claimed[0].id]
-        assert await one._streams.length(DETECT) == 1
+        assert (await one._streams.lengths())[DETECT] == 1

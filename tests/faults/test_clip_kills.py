@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -15,44 +14,29 @@ import pytest
 
 from inference_server.ingest.clips.decoder import WORKER
 from scripts.development.inference_server import InferenceServer
-from scripts.development.process import free_port
 from tests.support.videos import moving, video
-from tests.support.weights import models_folder
 
 CLIPS = 4
 SECONDS = 12
 KILLS = 4
+SETTINGS = {"HSI_INGEST__RESCAN_SECONDS": "2"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[InferenceServer]:
-    """Give a real server on the real detector."""
-    settings = {
-        "HSI_MODELS_DIR": str(models_folder()),
-        "HSI_DETECTOR__MODEL": "yolov3-tiny",
-        "HSI_MDNS": "false",
-        "HSI_INGEST__RESCAN_SECONDS": "2",
-    }
-    server = InferenceServer(tmp_path / "data", port=free_port(), watch_root=tmp_path / "cameras", settings=settings)
-    yield server
-    await server.stop()
-
-
-async def test_a_clip_whose_server_dies_is_one_clip_in_the_end(server: InferenceServer) -> None:
-    await server.start()
-    await asyncio.to_thread(_record, server.watch_root)
+async def test_a_clip_whose_server_dies_is_one_clip_in_the_end(real_server: InferenceServer) -> None:
+    await real_server.start()
+    await asyncio.to_thread(_record, real_server.watch_root)
     for _ in range(KILLS):
-        decoder = await _decoder(server)
+        decoder = await _decoder(real_server)
         await asyncio.sleep(random.uniform(0, 0.6))
-        os.kill(server.process.pid, signal.SIGKILL)
-        await server.process.wait()
+        os.kill(real_server.process.pid, signal.SIGKILL)
+        await real_server.process.wait()
         await _gone(decoder)
-        await server.start()
-    await _all_judged(server)
-    await server.stop()
-    _assert_nothing_is_missing_or_left(server)
+        await real_server.start()
+    await _all_judged(real_server)
+    await real_server.stop()
+    _assert_nothing_is_missing_or_left(real_server)
 
 
 def _record(root: Path) -> None:

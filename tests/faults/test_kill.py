@@ -4,7 +4,6 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,44 +12,28 @@ import pytest
 from PIL import Image
 
 from scripts.development.inference_server import InferenceServer
-from scripts.development.process import free_port
 from scripts.development.samples import BUS, TWO_PEOPLE, sample_path
 from tests.support.pictures import numbered_jpeg
-from tests.support.weights import models_folder
 
 PICTURES = 200
 KILLS = 10
 CAMERAS = ("front_door", "driveway", "garden")
+SETTINGS = {"HSI_BATCH__IDLE_SECONDS": "3", "HSI_BATCH__WINDOW_SECONDS": "9"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[InferenceServer]:
-    """A real server on the real detector."""
-    settings = {
-        "HSI_MODELS_DIR": str(models_folder()),
-        "HSI_DETECTOR__MODEL": "yolov3-tiny",
-        "HSI_MDNS": "false",
-        "HSI_BATCH__IDLE_SECONDS": "3",
-        "HSI_BATCH__WINDOW_SECONDS": "9",
-    }
-    server = InferenceServer(tmp_path / "data", port=free_port(), watch_root=tmp_path / "cameras", settings=settings)
-    yield server
-    await server.stop()
-
-
-async def test_ten_kills_during_a_burst_lose_nothing_and_repeat_nothing(server: InferenceServer) -> None:
-    await server.start()
-    writing = asyncio.create_task(_write_burst(server.watch_root))
+async def test_ten_kills_during_a_burst_lose_nothing_and_repeat_nothing(real_server: InferenceServer) -> None:
+    await real_server.start()
+    writing = asyncio.create_task(_write_burst(real_server.watch_root))
     for _ in range(KILLS):
         await asyncio.sleep(random.uniform(0.1, 1.5))
-        await server.process.kill()
-        await server.start()
+        await real_server.process.kill()
+        await real_server.start()
     await writing
-    await _drained(server)
-    await server.stop()
-    _assert_ledger_balances(server.directory / "hsi.db", server.watch_root)
+    await _drained(real_server)
+    await real_server.stop()
+    _assert_ledger_balances(real_server.directory / "hsi.db", real_server.watch_root)
 
 
 async def _write_burst(root: Path) -> None:
