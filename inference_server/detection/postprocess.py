@@ -161,9 +161,9 @@ def _class_names(metadata: Mapping[str, str]) -> dict[int, str]:
         names = ast.literal_eval(metadata["names"])
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(number): str(name).lower() for number, name in pairs}
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise DetectorUnusable(
-            f"the model's metadata `names` is not a list of classes: {metadata['names']!r}"
+            f"the model's metadata `names` is not a list of classes: {metadata['names'][:200]!r}"
         ) from error
 
 

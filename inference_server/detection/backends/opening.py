@@ -15,7 +15,7 @@ from inference_server.detection.detector import Detector
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
 from inference_server.models.engines import EngineCache, EngineKey
 from inference_server.models.store import ResolvedModel
-from inference_server.settings import PRECISIONS, Backend, DetectorSettings, Device, Precision
+from inference_server.settings import DEVICES, PRECISIONS, Backend, DetectorSettings, Device, Precision
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ _ONLY_BY: Mapping[str, Backend] = {
     ".engine": Backend.TENSORRT,
 }
 """Model files that one backend alone reads."""
+_SEE_LOG = "The log has all of it; set detector.device to cpu until it is cured."
 _NAMES: Mapping[Backend, str] = {
     Backend.ONNX: "ONNX Runtime",
     Backend.ONNX_TENSORRT: "ONNX Runtime with TensorRT",
@@ -185,9 +186,18 @@ def _supported(backend: Backend, wanted: Precision) -> Precision:
 
 
 def _open(candidate: Candidate, model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Detector:
+    if candidate.device not in DEVICES[candidate.backend]:
+        allowed = ", ".join(sorted(DEVICES[candidate.backend]))
+        raise BackendUnavailable("it does not run there", f"Set detector.device to one of {allowed}.")
     chosen = settings.model_copy(update={"precision": candidate.precision})
-    network = loaders[candidate.backend](model.path, chosen, candidate.device)
-    return NetworkDetector(network, chosen, name=model.name)
+    try:
+        network = loaders[candidate.backend](model.path, chosen, candidate.device)
+        return NetworkDetector(network, chosen, name=model.name)
+    except (BackendUnavailable, DetectorUnusable):
+        raise
+    except Exception as error:  # the libraries' errors have no common base class, and the next one may work
+        _LOGGER.exception("Loading the detector failed on %s", candidate)
+        raise BackendUnavailable(f"it failed ({type(error).__name__}: {error})", _SEE_LOG) from error
 
 
 def _for_model(model: ResolvedModel, settings: DetectorSettings) -> DetectorSettings:

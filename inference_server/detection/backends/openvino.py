@@ -24,6 +24,8 @@ from inference_server.settings import DetectorSettings, Device, Hint, Precision
 
 _TELEMETRY = "openvino_telemetry"
 _DEVICES = {Device.AUTO: "AUTO", Device.CPU: "CPU", Device.GPU: "GPU", Device.NPU: "NPU"}
+_NODES = {Device.GPU: ("/dev/dri", "/dev/dxg"), Device.NPU: ("/dev/accel",)}
+"""What a driver shows; the second one for a GPU in the Linux of Windows."""
 _CAPABILITIES = {Precision.F32: "FP32", Precision.F16: "FP16", Precision.BF16: "BF16"}
 _INSTALL = "Install the extra openvino: `uv pip install '.[openvino]'`."
 _DEVICE_REMEDY = (
@@ -41,9 +43,10 @@ class OpenvinoNetwork:
         Raises BackendUnavailable where the library, the device or the precision cannot be had, DetectorUnusable for a
         file that cannot serve.
         """
+        name = _DEVICES[device]
+        _require_node(device)
         openvino = _library()
         core = openvino.Core()
-        name = _DEVICES[device]
         _require(core, name, settings.precision)
         model = _read(core, path)
         self._metadata = _metadata(model)
@@ -52,7 +55,7 @@ class OpenvinoNetwork:
         _fix_size(model, self._input)
         threads = threads_of(settings)
         self._compiled = _compiled(core, model, name, settings, threads)
-        self._provider = _provider(self._compiled)
+        self._provider = _provider(self._compiled, settings.precision)
         best = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._parallel = max(1, min(PARALLEL, best))
         self._requests: SimpleQueue[Any] = SimpleQueue()
@@ -107,6 +110,13 @@ def _library() -> Any:
     return openvino
 
 
+def _require_node(device: Device) -> None:
+    """Raise BackendAbsent where the system shows no device of a kind: the library need not be loaded to find that."""
+    nodes = _NODES.get(device, ())
+    if nodes and not any(Path(node).exists() for node in nodes):
+        raise BackendAbsent(f"the system shows no {_DEVICES[device]} (none of {', '.join(nodes)})", _DEVICE_REMEDY)
+
+
 def _require(core: Any, device: str, precision: Precision) -> None:
     """Raise BackendUnavailable where a device is not there or does not compute in a precision."""
     if device == "AUTO":
@@ -115,10 +125,11 @@ def _require(core: Any, device: str, precision: Precision) -> None:
     if not any(name == device or name.startswith(f"{device}.") for name in found):
         raise BackendAbsent(f"OpenVINO finds no {device}, only {', '.join(found)}", _DEVICE_REMEDY)
     capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if precision is not Precision.F32 and _CAPABILITIES[precision] not in capabilities:
+    if _CAPABILITIES[precision] not in capabilities:
         name = core.get_property(device, "FULL_DEVICE_NAME")
+        has = " or ".join(one for one, capability in _CAPABILITIES.items() if capability in capabilities)
         raise BackendUnavailable(
-            f"the {device} ({name}) does not compute in {precision}", "Set detector.precision to f32."
+            f"the {device} ({name}) does not compute in {precision}", f"Set detector.precision to {has}."
         )
 
 
@@ -164,13 +175,19 @@ def _compiled(core: Any, model: Any, device: str, settings: DetectorSettings, th
         raise BackendUnavailable(message, _DEVICE_REMEDY) from error
 
 
-def _provider(compiled: Any) -> str:
+def _provider(compiled: Any, wanted: Precision) -> str:
+    """Return the devices in use and their precision. Raises BackendUnavailable for another than the wanted one."""
     found = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
     try:
-        precision = f" {compiled.get_property('INFERENCE_PRECISION_HINT').to_string()}"
-    except RuntimeError:  # AUTO, while it still loads the device
-        precision = ""
-    return f"OpenVINO {found}{precision}"
+        precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+    except RuntimeError:  # AUTO, which does not tell
+        return f"OpenVINO {found}"
+    if precision != wanted:
+        raise BackendUnavailable(
+            f"OpenVINO computes in {precision} on {found} where {wanted} was asked for",
+            f"Set detector.precision to {precision}.",
+        )
+    return f"OpenVINO {found} {precision}"
 
 
 def _raw(openvino: Any, given: Any) -> RawInput:

@@ -97,14 +97,14 @@ def load_built(path: Path, settings: DetectorSettings, cache: EngineCache) -> Te
     if path.suffix.lower() == ".engine":
         return TensorrtNetwork(path, settings)
     key = engine_key(path, settings)
+    if engine := cache.find(key):
+        return TensorrtNetwork(engine, settings)
     if reason := cache.failure(key):
         raise BackendUnavailable(
-            f"its engine could not be built or used ({reason})",
-            "It is built anew after an update of TensorRT or the model.",
+            f"its engine could not be built ({reason})",
+            f"An update of TensorRT, the model or the settings builds it anew; so does removing {key.id}.failed.json.",
         )
-    if (engine := cache.find(key)) is None:
-        raise EngineNotBuilt("its engine is not built yet", "It is built in the background and then used by itself.")
-    return TensorrtNetwork(engine, settings)
+    raise EngineNotBuilt("its engine is not built yet", "It is built in the background and then used by itself.")
 
 
 def engine_key(path: Path, settings: DetectorSettings) -> EngineKey:

@@ -23,7 +23,7 @@ from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.preprocess import decode_picture
 from inference_server.settings import Backend, DetectorSettings, Device
 from scripts.development.samples import TWO_PEOPLE, sample_path
-from tests.server.detection.graphs import SIZE, candidates, constant_model, end_to_end
+from tests.server.detection.graphs import COCO_METADATA, SIZE, candidates, constant_model, end_to_end
 from tests.support.detectors import detector_on
 from tests.support.weights import detector_model_path
 
@@ -127,6 +127,68 @@ def test_class_count_must_match(backend: On, tmp_path: Path) -> None:
     path = constant_model(tmp_path / "m.onnx", candidates(ROW), metadata={"names": "['person', 'car']"})
     with pytest.raises(DetectorUnusable, match=r"\[N, 6, M\] for its 2 classes was expected; found \[1, 84, 84\]"):
         backend.open(path)
+
+
+@pytest.mark.parametrize("task", ["pose", "segment", "classify", "obb"])
+def test_a_model_for_another_task_is_refused(backend: On, tmp_path: Path, task: str) -> None:
+    metadata = COCO_METADATA | {"task": task}
+    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), metadata=metadata)
+    with pytest.raises(DetectorUnusable, match=f"a model for the task detect was expected; found one for .*{task}"):
+        backend.open(path)
+
+
+def test_an_output_that_no_machine_should_hold_is_refused_before_it_is_made(backend: On, tmp_path: Path) -> None:
+    """Its file is a few hundred bytes, its output 40 GB."""
+    shape = numpy_helper.from_array(np.array([1, 100_000, 100_000], np.int64), "shape")
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean", "shape"], ["output0"]),
+    ]
+    given = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])
+    answer = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 100_000, 100_000])
+    graph = helper.make_graph(nodes, "huge", [given], [answer], [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    with pytest.raises(DetectorUnusable, match=r"at most 64 MiB for a picture was expected; found .*100000, 100000"):
+        backend.open(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("shape", "metadata", "found"),
+    [
+        (("N", 3, 65, 65), {"stride": "32"}, "a multiple of the model's stride 32 was expected; found 65"),
+        (("N", 3, "h", "w"), {"imgsz": "1000000"}, "at most 4096 pixels a side was expected; found 1000000"),
+        (("N", 3, "h", "w"), {"imgsz": "-64"}, "found -64"),
+        ((1000, 3, SIZE, SIZE), {}, "at most 64 pictures at a time were expected"),
+    ],
+)
+def test_an_input_that_cannot_be_is_refused(
+    backend: On, tmp_path: Path, shape: tuple[int | str, ...], metadata: dict[str, str], found: str
+) -> None:
+    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), input_shape=shape, metadata=COCO_METADATA | metadata)
+    with pytest.raises(DetectorUnusable, match=found):
+        backend.open(path)
+
+
+@pytest.mark.parametrize("stated", ["x", "[]", "[" * 500, "9" * 5000, "1e308", "None", "{}", "['a']", "[640, nan]"])
+def test_a_stated_size_that_is_none_is_the_usual_one(backend: On, tmp_path: Path, stated: str) -> None:
+    metadata = COCO_METADATA | {"imgsz": stated}
+    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), input_shape=("N", 3, "h", "w"), metadata=metadata)
+    if stated == "1e308":
+        with pytest.raises(DetectorUnusable, match="at most 4096 pixels"):
+            backend.open(path)
+    else:
+        assert backend.open(path).input_size == 640
+
+
+@pytest.mark.parametrize("size", [320, 1280])
+def test_a_model_that_takes_any_size_takes_the_wanted_one(backend: On, tmp_path: Path, size: int) -> None:
+    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), input_shape=("N", 3, "h", "w"))
+    detector = backend.open(path, input_size=size)
+    assert detector.input_size == size
+    ((found,),) = detector.detect([GREY])
+    box = found.box
+    scale = 2 * SIZE / size
+    assert (box.x, box.y, box.width, box.height) == pytest.approx([value * scale for value in (8, 8, 16, 32)])
 
 
 def test_a_model_that_cannot_run_is_refused(backend: On, tmp_path: Path) -> None:

@@ -217,3 +217,21 @@ def test_engines_are_for_onnx_files_on_nvidia() -> None:
 def test_candidates_are_named_for_people() -> None:
     candidate = Candidate(Backend.OPENVINO, Device.NPU, Precision.F16)
     assert str(candidate) == "OpenVINO on an Intel NPU (f16)"
+
+
+def test_what_a_library_raises_by_surprise_does_not_keep_the_next_one_from_trying(
+    model: ResolvedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    got = opened(model, DetectorSettings(backend=Backend.TENSORRT), {Backend.TENSORRT: MemoryError("of the GPU")})
+    assert got.detector.provider == "CPUExecutionProvider"
+    assert got.shortfall is not None
+    assert got.shortfall.reason == "it failed (MemoryError: of the GPU)"
+    assert "Traceback" in caplog.text
+
+
+def test_a_file_for_a_backend_that_does_not_run_on_the_named_device_is_told(tmp_path: Path) -> None:
+    checkpoint = ResolvedModel(tmp_path / "m.pt", "m", "M")
+    with pytest.raises(
+        DetectorUnusable, match=r"it does not run there\. Set detector\.device to one of auto, cpu, cuda"
+    ):
+        opened(checkpoint, DetectorSettings(device=Device.NPU))

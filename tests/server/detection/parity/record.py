@@ -2,7 +2,9 @@
 """Records what Ultralytics' own predictor answers, for `test_parity.py`; run by hand, where ultralytics is.
 
     python -m venv V && V/bin/pip install ultralytics==8.4.190 onnx     (torch 2.13 was used)
-    V/bin/python tests/server/detection/parity/record.py
+    V/bin/python tests/server/detection/parity/record.py [CHECKPOINT.pt]
+
+With a path it writes the network itself there, and nothing else.
 
 A network of YOLO26 with a 16th of the smallest one's channels gets random weights, calibrated on the pictures so that
 its scores and boxes vary with what it sees: fresh weights give the same score everywhere, and parity on these says
@@ -17,6 +19,7 @@ import json
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -62,6 +65,9 @@ def main() -> None:
         os.environ["YOLO_CONFIG_DIR"] = folder
         _suppress_without_torchvision()
         checkpoint = _make(Path(folder))
+        if len(sys.argv) > 1:
+            checkpoint.replace(sys.argv[1])
+            return
         answers = {head: _record(checkpoint, head) for head in ("end_to_end", "candidates")}
     (FOLDER / "answers.json").write_text(json.dumps(answers, indent=0), encoding="utf-8")
 
@@ -70,7 +76,7 @@ def _suppress_without_torchvision() -> None:
     import torch
 
     try:
-        import torchvision  # type: ignore[import-not-found]  # noqa: F401
+        import_module("torchvision")
     except RuntimeError:
         from ultralytics.utils.nms import TorchNMS
 
