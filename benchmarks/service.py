@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Pictures per second of the detector service, against the bare ONNX session, and its latencies under many callers.
 
-    python -m benchmarks.service [--pictures 64] [--rounds 5] [--callers 16] [--max-batch 1]
+    python -m benchmarks.service [--pictures 32] [--rounds 15] [--callers 16] [--max-batch 1]
 
 The service runs as its own process, as a user's does, with the same weights and as many threads. One client sends
 `/detect/batch` requests, two at a time so that one is read while the other is judged; its time is from the first byte
@@ -70,21 +70,25 @@ class Service:
             return False
 
 
+def _form(pictures: Sequence[bytes]) -> bytes:
+    head = b'--picture\r\nContent-Disposition: form-data; name="files"; filename="picture.jpg"\r\n\r\n'
+    return b"".join(head + content + b"\r\n" for content in pictures) + b"--picture--\r\n"
+
+
 async def in_batches(service: Service, session: aiohttp.ClientSession, pictures: Sequence[bytes]) -> float:
     """Return the pictures per second of `/detect/batch`."""
 
-    async def send(part: Sequence[bytes]) -> None:
-        form = aiohttp.FormData()
-        for number, content in enumerate(part):
-            form.add_field("files", content, filename=f"{number}.jpg", content_type="image/jpeg")
-        async with turns, session.post(f"{service.url}/detect/batch", data=form) as response:
+    async def send(form: bytes, count: int) -> None:
+        headers = {"Content-Type": "multipart/form-data; boundary=picture"}
+        async with turns, session.post(f"{service.url}/detect/batch", data=form, headers=headers) as response:
             results = json.loads(await response.read())["results"]
-        if any("problem" in result for result in results) or len(results) != len(part):
+        if any("problem" in result for result in results) or len(results) != count:
             raise RuntimeError(f"pictures were refused: {results}")
 
+    forms = [(_form(part), len(part)) for part in batched(pictures, PER_REQUEST)]
     turns = asyncio.Semaphore(AT_ONCE)
     started = time.perf_counter()
-    await asyncio.gather(*(send(part) for part in batched(pictures, PER_REQUEST)))
+    await asyncio.gather(*(send(form, count) for form, count in forms))
     return len(pictures) / (time.perf_counter() - started)
 
 
@@ -122,7 +126,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
             bare.run(inputs[:8])
             await in_batches(service, session, pictures[:16])
             rounds = [(bare.run(inputs), await in_batches(service, session, pictures)) for _ in range(options.rounds)]
-            times, rate = await latencies(service, session, pictures * 4, options.callers)
+            times, rate = await latencies(service, session, pictures * 8, options.callers)
         finally:
             await service.process.stop()
     ratios = [served / alone for alone, served in rounds]
@@ -140,8 +144,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     """Read the command line, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--max-batch", type=int, default=1)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {SIZE[0]}x{SIZE[1]} JPEG")
