@@ -25,6 +25,8 @@ from inference_server.settings import DetectorServiceSettings
 
 _LOGGER = logging.getLogger(__name__)
 
+LONGEST_WAIT_SECONDS = 30
+"""What a caller is told to wait at most before it comes again."""
 DECODED_BATCHES = 3
 """Batches that are decoded for each inference that runs: one is in it, one is next, one is becoming full."""
 
@@ -104,10 +106,10 @@ class Batcher:
         return self.stuck >= MOST_STUCK
 
     def check_room(self, pictures: int = 1) -> None:
-        """Check that so many pictures would be taken now. Raises QueueFullError."""
-        if self.waiting + pictures > self._settings.max_waiting:
-            seconds = self.waiting * self._seconds_per_picture
-            raise QueueFullError(self.waiting, max(1, min(30, round(seconds))))
+        """Check that so many pictures would be taken now, and judged in time. Raises QueueFullError."""
+        seconds = self.waiting * self._seconds_per_picture
+        if self.waiting + pictures > self._settings.max_waiting or seconds > self._settings.timeout_seconds:
+            raise QueueFullError(self.waiting, max(1, min(LONGEST_WAIT_SECONDS, round(seconds))))
 
     async def judge(self, contents: Sequence[bytes]) -> list[Judged | RefusedError]:
         """Return what is in each picture, or why it was refused.

@@ -49,7 +49,10 @@ class RemoteDetector:
         self._settings = settings
         self._remote = settings.remote
         self._url = settings.remote.url
-        self._headers = {hdrs.AUTHORIZATION: f"Bearer {settings.remote.token.get_secret_value()}"}
+        self._headers = {
+            hdrs.AUTHORIZATION: f"Bearer {settings.remote.token.get_secret_value()}",
+            hdrs.ACCEPT_ENCODING: "identity",
+        }
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(settings.remote.parallel)
         self._model: ModelMessage | None = None
@@ -193,6 +196,7 @@ class RemoteDetector:
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._remote.connect_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # an answer is short; what is packed may be long
             )
         return self._session
 
