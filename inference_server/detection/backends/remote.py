@@ -59,8 +59,10 @@ class RemoteDetector:
 
     @property
     def name(self) -> str:
-        """The name of the service's model, as it last said."""
-        return self._model.model if self._model else "Detector service"
+        """The name of the service's model, as it last said, and whether that is not the one it wants."""
+        if self._model is None:
+            return "Detector service"
+        return f"{self._model.model} (a substitute)" if self._model.fallback else self._model.model
 
     @property
     def provider(self) -> str:
