@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The compose files: each variable is a setting, each process shares what it must, and nothing is left open."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +28,13 @@ def _ours(file: Path) -> dict[str, dict[str, Any]]:
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:
     written: dict[str, str] = service["environment"]
-    return {name: value.partition("${HSI_DATABASE_PASSWORD")[0] + "x@database/hsi" if "PASSWORD" in value else value
+    return {name: value.partition("${HSI_DATABASE_PASSWORD")[0] + "x@database/hsi" if "PASSWORD" in value
+            else value.replace("${HSI_DETECTOR_TOKEN:-}", "")
             for name, value in written.items() if name.startswith("HSI_")}  # fmt: skip
 
 
 def test_there_are_compose_files() -> None:
-    assert {file.name for file in FILES} == {"compose.yaml", "compose.distributed.yaml"}
+    assert {file.name for file in FILES} == {"compose.yaml", "compose.distributed.yaml", "compose.gpu.yaml"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -41,7 +45,7 @@ def test_every_variable_is_a_setting_with_a_valid_value(file: Path, monkeypatch:
             for name, value in _environment(service).items():
                 patch.setenv(name, value)
             settings = Settings(data_dir=Path("/data"))
-        assert settings.watch_folder == Path("/cameras")
+        assert settings.watch_folder == Path("/cameras") or "detector" in service.get("command", ())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -51,6 +55,29 @@ def test_every_command_exists_and_the_image_is_built_from_the_repository(file: P
         if command := service.get("command"):
             assert command[0] == "hsi"
             _parser().parse_args(command[1:])
+
+
+def test_the_detector_service_gets_the_gpu_keeps_its_token_and_listens_where_servers_look() -> None:
+    service = _ours(DEPLOY / "compose.gpu.yaml")["detector"]
+    [device] = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert service["ports"] == [f"{Settings().detector_service.port}:8095"]
+    assert "data:/data" in service["volumes"], "the token and the weights are kept"
+
+
+def test_the_image_for_nvidia_is_sound_as_far_as_can_be_judged_without_building_it() -> None:
+    file = DEPLOY / "Dockerfile.nvidia"
+    linter = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([linter, "--no-color", file], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+    text = file.read_text()
+    app = (DEPLOY.parent / "addon" / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert bases == re.findall(r"^FROM (\S+)", app, re.MULTILINE), "both images share their bases"
+    assert text.index("uninstall") < text.index("onnxruntime-gpu["), "two copies of one module would break each other"
+    ignored = (DEPLOY.parent / ".dockerignore").read_text()
+    for name in ("pyproject.toml", "uv.lock", "LICENSE", "inference_server"):
+        assert f"!{name}" in ignored
 
 
 def test_the_workers_share_database_queue_and_media_with_the_server() -> None:

@@ -60,11 +60,15 @@ class PictureMessage(DetectorMessage):
 
 
 class ModelMessage(DetectorMessage):
-    """Which model has judged and on what, and which version of these objects follows."""
+    """Which model has judged and on what, and which version of these objects follows.
+
+    `fallback` tells whether the model stands in for the one that the service's settings want.
+    """
 
     protocol: int
     version: str
     model: str
+    fallback: bool
     provider: str
     input_size: Side
 

@@ -188,8 +188,8 @@ async def _detect(request: web.Request) -> web.Response:
     loaded, [result] = await _judged(request, 1)
     if isinstance(result, RefusedError):
         raise _refused(result)
-    model, picture = _model_message(loaded.detector), _picture_message(result)
-    return _json(DetectMessage(**dict(model), **dict(picture)))
+    model = _model_message(loaded.detector, fallback=request.app[CONTEXT].status().fallback)
+    return _json(DetectMessage(**dict(model), **dict(_picture_message(result))))
 
 
 async def _detect_batch(request: web.Request) -> web.Response:
@@ -200,7 +200,8 @@ async def _detect_batch(request: web.Request) -> web.Response:
         else _picture_message(result)
         for result in results
     )
-    return _json(BatchMessage(**dict(_model_message(loaded.detector)), results=messages))
+    model = _model_message(loaded.detector, fallback=request.app[CONTEXT].status().fallback)
+    return _json(BatchMessage(**dict(model), results=messages))
 
 
 async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Judged | RefusedError]]:
@@ -284,11 +285,12 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=context.metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
-def _model_message(detector: Detector) -> ModelMessage:
+def _model_message(detector: Detector, *, fallback: bool) -> ModelMessage:
     return ModelMessage(
         protocol=PROTOCOL,
         version=__version__,
         model=detector.name,
+        fallback=fallback,
         provider=detector.provider,
         input_size=detector.input_size,
     )

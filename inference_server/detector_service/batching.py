@@ -6,6 +6,7 @@ full, when nothing else is on its way, or when its first picture has waited long
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections import deque
@@ -22,8 +23,12 @@ from inference_server.ingest.picture import RefusedError
 from inference_server.pipeline.inference import MOST_STUCK, HungError, InferenceThreads
 from inference_server.settings import DetectorServiceSettings
 
-DECODED_BATCHES = 2
-"""Batches that are decoded for each inference that runs: one is in it, the next one waits."""
+_LOGGER = logging.getLogger(__name__)
+
+LONGEST_WAIT_SECONDS = 30
+"""What a caller is told to wait at most before it comes again."""
+DECODED_BATCHES = 3
+"""Batches that are decoded for each inference that runs: one is in it, one is next, one is becoming full."""
 
 
 class QueueFullError(Exception):
@@ -78,9 +83,10 @@ class Batcher:
         self._max_batch = max_batch
         self._inferred = inferred
         self.threads = InferenceThreads(detector.parallel)
-        self._decoders = ThreadPoolExecutor(_decoders(detector.parallel), thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(_decoders(), thread_name_prefix="decode")
         self._room = asyncio.Semaphore(DECODED_BATCHES * detector.parallel * max_batch)
         self._decoding = 0
+        self._inferring = 0
         self._ready: deque[_Waiting] = deque()
         self._moved = asyncio.Event()
         self._seconds_per_picture = 0.0
@@ -100,10 +106,10 @@ class Batcher:
         return self.stuck >= MOST_STUCK
 
     def check_room(self, pictures: int = 1) -> None:
-        """Check that so many pictures would be taken now. Raises QueueFullError."""
-        if self.waiting + pictures > self._settings.max_waiting:
-            seconds = self.waiting * self._seconds_per_picture
-            raise QueueFullError(self.waiting, max(1, min(30, round(seconds))))
+        """Check that so many pictures would be taken now, and judged in time. Raises QueueFullError."""
+        seconds = self.waiting * self._seconds_per_picture
+        if self.waiting + pictures > self._settings.max_waiting or seconds > self._settings.timeout_seconds:
+            raise QueueFullError(self.waiting, max(1, min(LONGEST_WAIT_SECONDS, round(seconds))))
 
     async def judge(self, contents: Sequence[bytes]) -> list[Judged | RefusedError]:
         """Return what is in each picture, or why it was refused.
@@ -128,7 +134,7 @@ class Batcher:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Infer as long as the context lasts."""
-        workers = [asyncio.create_task(self._work()) for _ in range(self._detector.parallel)]
+        workers = [asyncio.create_task(self._work()) for _ in range(2 * self._detector.parallel)]
         try:
             yield
         finally:
@@ -165,8 +171,12 @@ class Batcher:
                 await self._infer(batch)
 
     async def _next_batch(self) -> list[_Waiting]:
-        """Return the next pictures that somebody still waits for."""
-        while not self._ready:
+        """Return the next pictures that somebody still waits for.
+
+        While all inferences run, only a full batch is made ready for the thread that is free first: what is not full
+        may still grow.
+        """
+        while len(self._ready) < (1 if self._inferring < self._detector.parallel else self._max_batch):
             await self._change(None)
         until = self._ready[0].since + self._settings.batch_wait_ms / 1000
         while self._decoding and self._ready and len(self._ready) < self._max_batch:
@@ -189,43 +199,65 @@ class Batcher:
             return
 
     async def _infer(self, batch: Sequence[_Waiting]) -> None:
-        started = time.perf_counter()
+        self._inferring += 1
         try:
-            found = await self._detected([waiting.picture for waiting in batch])
-        except DetectorFailedError as error:
-            if len(batch) > 1 and not isinstance(error.__cause__, HungError):
+            await self._infer_and_answer(batch)
+        finally:
+            self._inferring -= 1
+            self._moved.set()
+
+    async def _infer_and_answer(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            [inferred] = await self.threads.run_all(self._detect, [batch], self._settings.timeout_seconds)
+        except Exception as error:  # noqa: BLE001 - backends raise what they like
+            if len(batch) > 1 and not isinstance(error, HungError):
                 for waiting in batch:  # one caller's picture must not be every other caller's failure
-                    if not waiting.answer.done():
-                        await self._infer([waiting])
+                    await self._infer_and_answer([waiting])
                 return
-            self.last_error = str(error)
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
+            self._fail(batch, error)
             return
-        seconds = time.perf_counter() - started
-        self.last_error = None
-        self._seconds_per_picture = seconds / len(batch) / self._detector.parallel
-        self._inferred(len(batch), seconds)
-        for waiting, detections in zip(batch, found, strict=True):
+        if inferred.batch:
+            self.last_error = None
+            self._seconds_per_picture = inferred.seconds / len(inferred.batch) / self._detector.parallel
+            self._inferred(len(inferred.batch), inferred.seconds)
+        for waiting, detections in zip(inferred.batch, inferred.found, strict=True):
             if not waiting.answer.done():
-                picture = waiting.picture
-                waiting.answer.set_result(
-                    Judged(picture.width, picture.height, detections, waiting.decode, started - waiting.since, seconds)
-                )
+                waiting.answer.set_result(inferred.judged(waiting, detections))
 
-    async def _detected(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
-        def detect(given: Sequence[Picture]) -> list[tuple[Detection, ...]]:
-            return checked(given, self._detector.detect(given))
+    def _fail(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        self.last_error = reason
+        _LOGGER.warning("An inference failed: %s", reason)
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(DetectorFailedError(reason))
 
-        try:
-            [found] = await self.threads.run_all(detect, [pictures], self._settings.timeout_seconds)
-        except Exception as error:
-            raise DetectorFailedError(f"{type(error).__name__}: {error}") from error
-        return found
+    def _detect(self, batch: Sequence[_Waiting]) -> "_Inferred":
+        """Detect in the pictures of a batch for which somebody still waits."""
+        wanted = [waiting for waiting in batch if not waiting.answer.done()]
+        started = time.perf_counter()
+        pictures = [waiting.picture for waiting in wanted]
+        found = checked(pictures, self._detector.detect(pictures)) if wanted else []
+        return _Inferred(wanted, found, started, time.perf_counter() - started)
 
 
-def _decoders(inferences: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Inferred:
+    """What an inference found in the pictures of its batch, when it began and how many seconds it took."""
+
+    batch: Sequence[_Waiting]
+    found: Sequence[tuple[Detection, ...]]
+    started: float
+    seconds: float
+
+    def judged(self, waiting: _Waiting, detections: tuple[Detection, ...]) -> Judged:
+        """Return what one of its callers is told."""
+        picture = waiting.picture
+        waited = max(0.0, self.started - waiting.since)
+        return Judged(picture.width, picture.height, detections, waiting.decode, waited, self.seconds)
+
+
+def _decoders() -> int:
     """Return how many pictures are decoded at a time: a processor that infers has no cores to spare."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, inferences, cores // 2)
+    return max(1, cores // 2)

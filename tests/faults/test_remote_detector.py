@@ -82,15 +82,15 @@ async def test_when_the_service_dies_the_servers_own_detector_judges_until_it_is
 async def test_without_a_stand_in_pictures_wait_for_the_service(tmp_path: Path) -> None:
     async with _with_service(tmp_path, "none") as (home, service):
         home.start()
-        async with home.pouring(pictures=40):
-            told = await home.until_health(lambda told: tells(told.get("detector")))
-            assert "cannot be reached" in told["detector"]["last_error"]
-            assert (await home.balanced()).judged == 0
-            service.start()
-            await home.until_judged()
-            await service.kill()
-            told = await home.until_health(lambda told: tells(told["detector"]))
-            assert told["ingest"]["state"] == "ok"
-            service.start()
-            await home.until_judged()
+        home.cameras.send(20, Kind.PERSON)
+        told = await home.until_health(lambda told: tells(told.get("detector")))
+        assert "cannot be reached" in told["detector"]["last_error"]
+        assert (await home.balanced()).judged == 0
+        service.start()
+        await _settled(home)
+        await service.kill()
+        home.cameras.send(20, Kind.TWO_PEOPLE)
+        told = await home.until_health(lambda told: tells(told["detector"]))
+        assert told["ingest"]["state"] == "ok"
+        service.start()
         await _settled(home)

@@ -14,7 +14,15 @@ from sqlalchemy import URL
 
 from inference_server.core.detection import Label
 from inference_server.core.hardware import TierName
-from inference_server.settings import DEFAULT_DATA_DIR, MEDIA_FOLDER, MOST_PIXELS, OTHER_VARIABLES, Settings, WatchMode
+from inference_server.settings import (
+    DEFAULT_DATA_DIR,
+    MEDIA_FOLDER,
+    MOST_PIXELS,
+    OTHER_VARIABLES,
+    RemoteFallback,
+    Settings,
+    WatchMode,
+)
 from inference_server.storage.data_folder import DataFolder
 
 
@@ -131,6 +139,23 @@ def test_folders_can_be_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HSI_HARDWARE__GPU_MEMORY_BYTES", "1e308", "hardware.gpu_memory_bytes"),
         ("HSI_HARDWARE__GPU_FULL_PERCENT", "nan", "hardware.gpu_full_percent"),
         ("HSI_HARDWARE__GPU_HOT_CELSIUS", "inf", "hardware.gpu_hot_celsius"),
+        ("HSI_DETECTOR__BACKEND", "remote", "detector"),
+        ("HSI_DETECTOR__REMOTE__URL", "gpu.local:8095", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__URL", "http://", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__URL", "http://gpu:99999", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__URL", "http://[gpu", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__URL", "http://me:secret@gpu:8095", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__URL", "http://gpu:8095/?token=1", "detector.remote.url"),
+        ("HSI_DETECTOR__REMOTE__TOKEN", "short", "detector.remote.token"),
+        ("HSI_DETECTOR__REMOTE__TOKEN", "twenty letters\r\nX-A: b", "detector.remote.token"),
+        ("HSI_DETECTOR__REMOTE__TIMEOUT_SECONDS", "nan", "detector.remote.timeout_seconds"),
+        ("HSI_DETECTOR__REMOTE__TIMEOUT_SECONDS", "1e308", "detector.remote.timeout_seconds"),
+        ("HSI_DETECTOR__REMOTE__FALLBACK", "other", "detector.remote.fallback"),
+        ("HSI_DETECTOR__REMOTE__USER", "me", "detector.remote.user"),
+        ("HSI_DETECTOR_SERVICE__PORT", "0", "detector_service.port"),
+        ("HSI_DETECTOR_SERVICE__TOKEN", "short", "detector_service.token"),
+        ("HSI_DETECTOR_SERVICE__MAX_WAITING", "31", "detector_service"),
+        ("HSI_DETECTOR_SERVICE__BATCH_WAIT_MS", "-1", "detector_service.batch_wait_ms"),
         ("HSI_DETECTOR__CLASS_CONFIDENCE", '{"person": 2}', "detector.class_confidence.person"),
         ("HSI_INGEST__MAX_BYTES", "10", "ingest.max_bytes"),
         ("HSI_FTP__PORT", "0", "ftp.port"),
@@ -393,3 +418,12 @@ def test_the_confidence_of_a_class_wins_over_the_general_one(monkeypatch: pytest
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValidationError):
         Settings().api.port = 1  # type: ignore[misc]
+
+
+def test_a_detector_elsewhere_is_told_by_url_and_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HSI_DETECTOR__BACKEND", "remote")
+    monkeypatch.setenv("HSI_DETECTOR__REMOTE__URL", "https://gpu.local:8095/detector/")
+    monkeypatch.setenv("HSI_DETECTOR__REMOTE__TOKEN", "a-token-of-20-letters")
+    remote = Settings().detector.remote
+    assert (remote.url, remote.fallback) == ("https://gpu.local:8095/detector", RemoteFallback.LOCAL)
+    assert "20-letters" not in repr(Settings())

@@ -49,15 +49,20 @@ class RemoteDetector:
         self._settings = settings
         self._remote = settings.remote
         self._url = settings.remote.url
-        self._headers = {hdrs.AUTHORIZATION: f"Bearer {settings.remote.token.get_secret_value()}"}
+        self._headers = {
+            hdrs.AUTHORIZATION: f"Bearer {settings.remote.token.get_secret_value()}",
+            hdrs.ACCEPT_ENCODING: "identity",
+        }
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(settings.remote.parallel)
         self._model: ModelMessage | None = None
 
     @property
     def name(self) -> str:
-        """The name of the service's model, as it last said."""
-        return self._model.model if self._model else "Detector service"
+        """The name of the service's model, as it last said, and whether that is not the one it wants."""
+        if self._model is None:
+            return "Detector service"
+        return f"{self._model.model} (a substitute)" if self._model.fallback else self._model.model
 
     @property
     def provider(self) -> str:
@@ -193,6 +198,7 @@ class RemoteDetector:
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._remote.connect_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # an answer is short; what is packed may be long
             )
         return self._session
 

@@ -9,6 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from inference_server.detector_service.batching import Batcher, QueueFullError
+from inference_server.settings import DetectorServiceSettings
 from tests.support.detector_service import GatedDetector, RunningService, running_service
 from tests.support.pictures import plain_png
 
@@ -69,6 +71,18 @@ async def test_a_batch_that_does_not_fit_whole_is_not_begun(tmp_path: Path) -> N
         assert (await service.post("/detect/batch", json=pictures))[0] == 429
         detector.gate.set()
         assert await waiting == (200, 1)
+
+
+async def test_what_would_wait_too_long_is_not_taken() -> None:
+    batcher = Batcher(GatedDetector(), DetectorServiceSettings(timeout_seconds=10), max_batch=1)
+    batcher.waiting = 8
+    batcher.check_room()
+    batcher._seconds_per_picture = 2.0
+    with pytest.raises(QueueFullError) as full:
+        batcher.check_room()
+    assert full.value.seconds == 16
+    batcher.waiting = 0
+    batcher.check_room()
 
 
 async def test_a_caller_that_has_gone_is_not_judged(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ async def test_a_picture_is_judged_however_it_is_sent(service: RunningService) -
             "protocol": 1,
             "version": __version__,
             "model": "Constant",
+            "fallback": False,
             "provider": "CPUExecutionProvider",
             "input_size": 64,
         }

@@ -31,6 +31,7 @@ ANSWER = {
     "protocol": 1,
     "version": "0.1.0",
     "model": "Elsewhere",
+    "fallback": False,
     "provider": "CUDAExecutionProvider",
     "input_size": 640,
 }
@@ -147,6 +148,12 @@ async def test_what_this_server_would_drop_is_dropped() -> None:
     weak = {**ANSWER["detections"][0], "confidence": 0.2, "label": "cat"}  # type: ignore[index]
     async with answering(saying(200, {**ANSWER, "detections": [*ANSWER["detections"], weak]})) as detector:  # type: ignore[misc]
         assert await detector.detect_stored([stored(1)]) == [(Detection(Label.PERSON, 0.9, Box(4, 4, 10, 20)),)]
+
+
+async def test_a_substitute_there_is_named_one_here() -> None:
+    async with answering(saying(200, {**ANSWER, "fallback": True})) as detector:
+        await detector.detect_stored([stored(1)])
+        assert detector.name == "Elsewhere (a substitute)"
 
 
 def _changed(**fields: Any) -> dict[str, Any]:
