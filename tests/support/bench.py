@@ -41,6 +41,8 @@ from tests.support.home import MovableClock
 from tests.support.pictures import TINY_ALLOWED, plain_png
 
 CAMERA = "front_door"
+NO_SCENE = SceneSettings(enabled=False)
+"""Pictures of one colour, as scripts have them, are too dark for any view."""
 MODEL = ResolvedModel(Path("scripted.onnx"), "scripted", "Scripted")
 
 
@@ -84,6 +86,7 @@ class Bench:
         risk: RiskSettings,
         zone: ZoneInfo,
         where: URL | None = None,
+        scene: SceneSettings = NO_SCENE,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
@@ -107,7 +110,7 @@ class Bench:
             clock,
             judging=self.judging,
             threads=self.threads,
-            views=ViewWatch(SceneSettings(), clock, self.judging),
+            views=ViewWatch(scene, clock, self.judging),
             announced=self.announced,
         )
         self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, zone=zone)
@@ -210,6 +213,7 @@ async def bench(
     detector: bool = True,
     scripted: ScriptedDetector | None = None,
     where: URL | None = None,
+    scene: SceneSettings = NO_SCENE,
 ) -> AsyncIterator[Bench]:
     """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
 
@@ -222,6 +226,7 @@ async def bench(
         risk or RiskSettings(),
         zone or ZoneInfo("UTC"),
         where,
+        scene,
     )
     made.detector = scripted or made.detector
     await made.database.open()
