@@ -34,7 +34,7 @@ def described(route: AnyRoute) -> str:
 
 async def asked(client: Client, route: AnyRoute, authorization: str | None, letter_id: int = 1) -> int:
     path = route.path.format(
-        camera_id="front_door", event_id=1, frame_id=1, clip_id=1, letter_id=letter_id, name=BACKUP
+        camera_id="front_door", event_id=1, frame_id=1, ordinal=0, clip_id=1, letter_id=letter_id, name=BACKUP
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
