@@ -16,6 +16,7 @@ from inference_server.api.pictures import Picture
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routing import BODY, AnyRoute, Parameters, Route
 from inference_server.api.schema import SCHEMA_VERSION
+from inference_server.detection.annotate import PictureForm
 
 PATH = "/api/openapi.json"
 
@@ -118,7 +119,7 @@ def _successes(route: AnyRoute) -> dict[str, Any]:
 
 def _success(route: AnyRoute) -> dict[str, Any]:
     if issubclass(route.answer, Picture):
-        return {"description": "The picture", "content": {"image/jpeg": {}}}
+        return {"description": "The picture", "content": {form.media_type: {} for form in PictureForm}}
     if issubclass(route.answer, StoredFile):
         return {"description": "The file", "content": {"*/*": {}}}
     if issubclass(route.answer, BaseModel):

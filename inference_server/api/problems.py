@@ -24,6 +24,7 @@ class ProblemCode(StrEnum):
     CAMERA_NOT_FOUND = "camera_not_found"
     EVENT_NOT_FOUND = "event_not_found"
     FRAME_NOT_FOUND = "frame_not_found"
+    DETECTION_NOT_FOUND = "detection_not_found"
     FTP_ACCOUNT_NOT_FOUND = "ftp_account_not_found"
     NO_PICTURE = "no_picture"
     DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
@@ -75,6 +76,7 @@ _KINDS = {
     ProblemCode.CAMERA_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FRAME_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.DETECTION_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FTP_ACCOUNT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.NO_PICTURE: ProblemKind(404, "No picture"),
     ProblemCode.DEAD_LETTER_NOT_FOUND: ProblemKind(404, "Not found"),
@@ -174,6 +176,15 @@ def frame_not_found(frame_id: int) -> ProblemError:
         ProblemCode.FRAME_NOT_FOUND,
         f"There is no frame {frame_id}.",
         "GET /api/events/{event_id}/detections names the frames of an event.",
+    )
+
+
+def detection_not_found(frame_id: int, ordinal: int) -> ProblemError:
+    """Return the problem of an object that was not seen in a frame."""
+    return ProblemError(
+        ProblemCode.DETECTION_NOT_FOUND,
+        f"The frame {frame_id} has no detection {ordinal}.",
+        "GET /api/events/{event_id}/detections names the detections of an event, each with its frame and ordinal.",
     )
 
 

@@ -16,9 +16,10 @@ from inference_server.api.authentication import AUTHENTICATOR
 from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, MULTIPART_EXTRA, Sent, read_json
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.files import StoredFile, file_response
-from inference_server.api.pictures import Picture
+from inference_server.api.pictures import Look, Picture
 from inference_server.api.problems import ProblemCode, invalid_request
 from inference_server.core.camera import MAX_CAMERA_ID_LENGTH
+from inference_server.detection.annotate import PictureForm
 from inference_server.storage.tokens import Scope
 
 
@@ -53,6 +54,18 @@ class Parameters(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PictureParameters(Parameters):
+    """How wide a picture may be, and how it is encoded."""
+
+    width: Width | None = None
+    format: PictureForm = PictureForm.JPEG
+
+    @property
+    def look(self) -> Look:
+        """How the picture is wanted."""
+        return Look(self.width, self.format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +160,7 @@ async def _picture_response(request: web.Request, picture: Picture) -> web.Respo
     else:
         async with request.app[PICTURE_TURNS]:
             content = await asyncio.to_thread(picture.render)
-        response = web.Response(body=content, content_type="image/jpeg")
+        response = web.Response(body=content, content_type=picture.media_type)
     response.etag = picture.etag
     response.headers[hdrs.CACHE_CONTROL] = "private, no-cache"
     return response

@@ -200,9 +200,10 @@ class BoxObject(WireObject):
 
 
 class DetectionObject(WireObject):
-    """One object seen in one frame."""
+    """One object seen in one frame. The ordinal names it among the frame's detections."""
 
     frame_id: int
+    ordinal: int
     captured_at: UtcTime
     label: Label
     confidence: Confidence
@@ -427,8 +428,8 @@ def server(server_id: str, name: str, detector: DetectorStatus, queue: QueueStat
 def detections(sightings: Iterable[Sighting]) -> Iterator[DetectionObject]:
     """Yield every detection with the frame it was seen in."""
     for sighting in sightings:
-        for found in sighting.detections:
-            yield _detection(sighting, found)
+        for ordinal, found in enumerate(sighting.detections):
+            yield _detection(sighting, ordinal, found)
 
 
 def refusal(value: Refusal) -> RefusalObject:
@@ -524,9 +525,10 @@ def _occupancy(categories: frozenset[Category]) -> OccupancyObject:
     )
 
 
-def _detection(sighting: Sighting, found: Detection) -> DetectionObject:
+def _detection(sighting: Sighting, ordinal: int, found: Detection) -> DetectionObject:
     return DetectionObject(
         frame_id=sighting.frame_id,
+        ordinal=ordinal,
         captured_at=sighting.captured_at,
         label=found.label,
         confidence=found.confidence,

@@ -42,6 +42,8 @@ from tests.support.home import MovableClock
 from tests.support.pictures import TINY_ALLOWED, plain_png
 
 CAMERA = "front_door"
+NO_SCENE = SceneSettings(enabled=False)
+"""Pictures of one colour, as scripts have them, are too dark for any view."""
 MODEL = ResolvedModel(Path("scripted.onnx"), "scripted", "Scripted")
 
 
@@ -86,6 +88,7 @@ class Bench:
         zone: ZoneInfo,
         where: URL | None = None,
         stationary: StationarySettings | None = None,
+        scene: SceneSettings = NO_SCENE,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
@@ -109,7 +112,7 @@ class Bench:
             clock,
             judging=self.judging,
             threads=self.threads,
-            views=ViewWatch(SceneSettings(), clock, self.judging),
+            views=ViewWatch(scene, clock, self.judging),
             announced=self.announced,
         )
         still = stationary or StationarySettings()
@@ -214,6 +217,7 @@ async def bench(
     scripted: ScriptedDetector | None = None,
     where: URL | None = None,
     stationary: StationarySettings | None = None,
+    scene: SceneSettings = NO_SCENE,
 ) -> AsyncIterator[Bench]:
     """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
 
@@ -227,6 +231,7 @@ async def bench(
         zone or ZoneInfo("UTC"),
         where,
         stationary,
+        scene,
     )
     made.detector = scripted or made.detector
     await made.database.open()

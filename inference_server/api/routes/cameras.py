@@ -8,7 +8,7 @@ from inference_server.api import pictures, schema
 from inference_server.api.context import ApiContext
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, camera_not_found, no_picture
-from inference_server.api.routing import AnyRoute, CameraId, Parameters, Route, Width
+from inference_server.api.routing import AnyRoute, CameraId, Parameters, PictureParameters, Route
 from inference_server.api.schema import CameraObject, WireObject
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.storage import announcements, cameras, frames
@@ -27,10 +27,8 @@ class OneCamera(Parameters):
     camera_id: CameraId
 
 
-class LatestPicture(OneCamera):
-    """Names a camera and how wide its picture may be."""
-
-    width: Width | None = None
+class LatestPicture(OneCamera, PictureParameters):
+    """Names a camera and how its picture is wanted."""
 
 
 async def list_all(context: ApiContext, _asked: Parameters) -> CameraList:
@@ -70,7 +68,7 @@ async def latest_picture(context: ApiContext, asked: LatestPicture) -> Picture:
             f'The camera "{asked.camera_id}" has sent no picture yet.',
             "Check that the camera uploads into its folder; GET /api/refusals lists what was refused.",
         )
-    return pictures.plain(context.media, frame, asked.width)
+    return pictures.plain(context.media, frame, asked.look)
 
 
 ROUTES: tuple[AnyRoute, ...] = (

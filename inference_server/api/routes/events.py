@@ -8,7 +8,17 @@ from inference_server.api import pictures, schema
 from inference_server.api.context import ApiContext
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import ProblemCode, ProblemError, event_not_found, invalid_request, no_picture
-from inference_server.api.routing import AnyRoute, CameraId, Cursor, PageSize, Parameters, Route, RowId, Time, Width
+from inference_server.api.routing import (
+    AnyRoute,
+    CameraId,
+    Cursor,
+    PageSize,
+    Parameters,
+    PictureParameters,
+    Route,
+    RowId,
+    Time,
+)
 from inference_server.api.schema import DetectionObject, EventObject, WireObject
 from inference_server.core.assessment import RiskLevel, scores_of
 from inference_server.storage import events, frames, trash
@@ -47,11 +57,10 @@ class OneEvent(Parameters):
     event_id: RowId
 
 
-class EventSnapshot(OneEvent):
-    """Names an event, whether boxes are drawn, and how wide the picture may be."""
+class EventSnapshot(OneEvent, PictureParameters):
+    """Names an event, whether boxes are drawn, and how the picture is wanted."""
 
     boxes: bool = True
-    width: Width | None = None
 
 
 async def find(context: ApiContext, asked: EventQuery) -> EventPage:
@@ -91,9 +100,9 @@ async def snapshot(context: ApiContext, asked: EventSnapshot) -> Picture:
         if frame is None:
             raise no_picture(f"The best frame of event {event.id} is no longer kept.", "Ask for a newer event.")
         if not asked.boxes:
-            return pictures.plain(context.media, frame, asked.width)
+            return pictures.plain(context.media, frame, asked.look)
         sighting = (await frames.sightings(connection, [frame]))[frame.id]
-    return pictures.annotated(context.media, frame, sighting.detections, asked.width)
+    return pictures.annotated(context.media, frame, sighting.detections, asked.look)
 
 
 async def detections(context: ApiContext, asked: OneEvent) -> DetectionList:

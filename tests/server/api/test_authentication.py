@@ -45,6 +45,7 @@ async def asked(
         camera_id="front_door",
         event_id=1,
         frame_id=1,
+        ordinal=0,
         clip_id=1,
         letter_id=letter_id,
         name=BACKUP,

@@ -25,6 +25,7 @@ async def test_a_camera_tells_its_state(a_home: Home, connect: Connect) -> None:
         "occupancy": {"person": True, "vehicle": True, "animal": False},
         "open_event_id": event.id,
         "last_event_id": event.id,
+        "view_problems": [],
     }
 
 

@@ -52,6 +52,7 @@ async def test_detections_name_their_frame(a_home: Home, connect: Connect) -> No
     assert [item["label"] for item in items] == ["person", "bus"]
     assert items[0] == {
         "frame_id": event.best_frame_id,
+        "ordinal": 0,
         "captured_at": "2026-11-23T08:00:00Z",
         "label": "person",
         "confidence": 0.91,

@@ -94,7 +94,7 @@ def test_tokens_are_asked_for_where_they_are_needed(document: Json) -> None:
 
 def test_problems_are_told(document: Json) -> None:
     described = document["paths"]["/api/cameras/{camera_id}/latest.jpg"]["get"]["responses"]
-    assert described["200"]["content"] == {"image/jpeg": {}}
+    assert described["200"]["content"] == {"image/jpeg": {}, "image/webp": {}}
     assert "304" in described
     assert described["404"]["description"] == "`camera_not_found`, `no_picture`"
     assert "application/problem+json" in described["404"]["content"]

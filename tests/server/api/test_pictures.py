@@ -143,3 +143,48 @@ async def test_a_spoiled_file_is_no_picture(a_home: Home, connect: Connect, spoi
         problem = await response.json()
         assert (response.status, problem["code"]) == (404, "no_picture")
         assert "restore" in problem["remedy"].lower()
+
+
+async def test_a_picture_is_a_webp_where_that_is_wanted(a_home: Home, connect: Connect) -> None:
+    await a_home.camera()
+    event = await a_home.event()
+    client = await connect(Scope.READ)
+    paths = (
+        "/api/cameras/front_door/latest.jpg",
+        f"/api/frames/{event.best_frame_id}/picture.jpg",
+        f"/api/events/{event.id}/snapshot.jpg",
+        f"/api/frames/{event.best_frame_id}/crops/0",
+    )
+    for path in paths:
+        as_jpeg, as_webp = await client.get(path), await client.get(f"{path}?format=webp")
+        assert (as_jpeg.content_type, as_webp.content_type) == ("image/jpeg", "image/webp")
+        assert as_jpeg.headers["ETag"] != as_webp.headers["ETag"]
+        with Image.open(io.BytesIO(await as_webp.read())) as image:
+            assert image.format == "WEBP"
+        assert (await client.get(f"{path}?format=gif")).status == 422
+
+
+async def test_an_object_of_an_event_is_cut_out_of_its_frame(a_home: Home, connect: Connect) -> None:
+    await a_home.camera()
+    event = await a_home.event()
+    client = await connect(Scope.READ)
+    items = (await (await client.get(f"/api/events/{event.id}/detections")).json())["items"]
+    assert [(item["ordinal"], item["label"]) for item in items] == [(0, "person"), (1, "bus")]
+    for item in items:
+        path = f"/api/frames/{item['frame_id']}/crops/{item['ordinal']}?margin=0"
+        assert (await opened(client, path)).size == (item["box"]["width"], item["box"]["height"])
+        etag = (await client.get(path)).headers["ETag"]
+        assert (await client.get(path, headers={"If-None-Match": etag})).status == 304
+    for ordinal, problem in ((2, "detection_not_found"), (2**31 - 1, "detection_not_found")):
+        answer = await client.get(f"/api/frames/{event.best_frame_id}/crops/{ordinal}")
+        assert (answer.status, (await answer.json())["code"]) == (404, problem)
+    assert (await client.get("/api/frames/999/crops/0")).status == 404
+    for wrong in ("-1", "x", "0?margin=nan", "0?margin=inf", "0?margin=3", "0?margin=-1", "0?width=1"):
+        assert (await client.get(f"/api/frames/{event.best_frame_id}/crops/{wrong}")).status in {400, 422}, wrong
+
+
+async def test_who_has_no_token_sees_no_object(a_home: Home, connect: Connect) -> None:
+    await a_home.camera()
+    event = await a_home.event()
+    client = await connect(None)
+    assert (await client.get(f"/api/frames/{event.best_frame_id}/crops/0")).status == 401

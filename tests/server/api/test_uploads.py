@@ -404,6 +404,7 @@ def test_a_route_that_takes_a_file_is_described() -> None:
     assert document["components"]["schemas"]["CameraChange"]["properties"].keys() == {
         "name",
         "time_zone",
+        "watch_view",
         "ignore_patterns",
         "masks",
     }

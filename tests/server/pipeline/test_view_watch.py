@@ -19,7 +19,6 @@ from inference_server.detection.preprocess import decode_picture
 from inference_server.detection.scene import sign
 from inference_server.ingest.admission import AdmittedFile
 from inference_server.ingest.picture import examine
-from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.view_watch import SeenView, ViewWatch
 from inference_server.settings import SceneSettings
 from inference_server.storage import camera_settings, frames, views
@@ -43,11 +42,6 @@ class BlindDetector(ScriptedDetector):
 def blind() -> BlindDetector:
     """Return a detector that wants pictures of the usual size."""
     return BlindDetector(input_size=640)
-
-
-def watch_of(server: Bench, settings: SceneSettings | None = None) -> ViewWatch:
-    """Return another watch over the server's views."""
-    return ViewWatch(settings or SceneSettings(), server.clock, server.judging)
 
 
 def ordinary(count: int, start: datetime = START) -> Pictures:
@@ -99,12 +93,12 @@ async def view_of(server: Bench) -> View:
 
 
 async def test_a_covered_camera_is_told_once_and_survives_a_restart(tmp_path: Path, where: URL | None) -> None:
-    async with bench(tmp_path, scripted=blind(), where=where) as server:
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings(), where=where) as server:
         await send(server, [*LEARNT, *COVERED[:3]])
         await server.work()
         assert await problems(server) == []
         await server.told()
-    async with bench(tmp_path, scripted=blind(), where=where) as server:
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings(), where=where) as server:
         server.told_until = await last_sequence(server)
         await send(server, COVERED[3:])
         await server.work()
@@ -132,7 +126,7 @@ async def last_sequence(server: Bench) -> int:
 async def test_deliveries_in_any_shares_come_to_the_same(tmp_path: Path) -> None:
     remembered = []
     for name, share in (("one by one", 1), ("all at once", 100)):
-        async with bench(tmp_path / name, scripted=blind()) as server:
+        async with bench(tmp_path / name, scripted=blind(), scene=SceneSettings()) as server:
             pictures = [*LEARNT, *COVERED]
             for start in range(0, len(pictures), share):
                 await send(server, pictures[start : start + share])
@@ -144,7 +138,7 @@ async def test_deliveries_in_any_shares_come_to_the_same(tmp_path: Path) -> None
 
 
 async def test_imported_and_late_pictures_change_nothing(tmp_path: Path) -> None:
-    async with bench(tmp_path, scripted=blind()) as server:
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings()) as server:
         await send(server, LEARNT)
         await server.work()
         before = await view_of(server)
@@ -157,7 +151,7 @@ async def test_imported_and_late_pictures_change_nothing(tmp_path: Path) -> None
 
 
 async def test_a_camera_that_turns_is_not_watched(tmp_path: Path) -> None:
-    async with bench(tmp_path, scripted=blind()) as server:
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings()) as server:
         await send(server, LEARNT)
         await server.work()
         async with server.database.writing() as connection:
@@ -169,7 +163,7 @@ async def test_a_camera_that_turns_is_not_watched(tmp_path: Path) -> None:
 
 
 async def test_a_second_delivery_changes_nothing(tmp_path: Path) -> None:
-    async with bench(tmp_path, scripted=blind()) as server:
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings()) as server:
         await send(server, [*LEARNT, *COVERED])
         await server.work()
         before = await view_of(server)
@@ -180,22 +174,12 @@ async def test_a_second_delivery_changes_nothing(tmp_path: Path) -> None:
                 for frame in found
             ]
             assert len(again) == 24
-            assert await watch_of(server).take(connection, again) is False
+            assert await ViewWatch(SceneSettings(), server.clock, server.judging).take(connection, again) is False
         assert (await view_of(server)).state == before.state
 
 
 async def test_the_watch_can_be_turned_off(tmp_path: Path) -> None:
-    async with bench(tmp_path, scripted=blind()) as server:
-        server.detect = DetectStage(
-            server.database,
-            server.broker,
-            server.media,
-            server.clock,
-            judging=server.judging,
-            threads=server.threads,
-            views=watch_of(server, SceneSettings(enabled=False)),
-            announced=server.announced,
-        )
+    async with bench(tmp_path, scripted=blind(), scene=SceneSettings(enabled=False)) as server:
         await send(server, [*LEARNT, *COVERED])
         await server.work()
         assert await problems(server) == []
