@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
         "observability",
         "detection",
         "models",
+        "hardware",
         "ingest",
         "pipeline",
         "api",

@@ -76,7 +76,14 @@ def test_cameras_are_listed_with_their_clocks(capsys: pytest.CaptureFixture[str]
 
 
 def test_settings_are_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing: dict[str, Any] = {"time_zone": None, "ignore_patterns": [], "masks": [], "zones": [], "stationary": []}
+    nothing: dict[str, Any] = {
+        "time_zone": None,
+        "ignore_patterns": [],
+        "masks": [],
+        "watch_view": True,
+        "zones": [],
+        "stationary": [],
+    }
     assert _shown(capsys) == {"name": "Front door", **nothing}
     status, out = _run(capsys, "set", "front_door", "--time-zone", "Asia/Tokyo", "--mask", SQUARE, SQUARE)
     assert (status, "stored" in out) == (0, True)
@@ -87,6 +94,7 @@ def test_settings_are_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) 
         "time_zone": "Asia/Tokyo",
         "ignore_patterns": ["*_thumb.jpg", "thumbs"],
         "masks": [square, square],
+        "watch_view": True,
         "zones": [],
         "stationary": [],
     }

@@ -73,6 +73,6 @@ async def test_health_names_the_cameras(covered: Home, connect: Connect) -> None
         "The view of front_door is blocked and tampered, the view of yard_0 is too dark,"
     )
     assert part["last_error"].endswith(", and 2 more are wrong.")
-    assert part["details"] == {"wrong_clocks": 0, "wrong_views": 7}
+    assert part["details"] == {"wrong_clocks": 0, "wrong_views": 7, "stationary_objects": 0}
     assert "view/accept" in part["remedy"]
     assert "NTP" not in part["remedy"]
