@@ -29,7 +29,9 @@ _SETTINGS = {
     "HSI_TIME_ZONE": "UTC",
     "HSI_BATCH__IDLE_SECONDS": "0.5",
     "HSI_BATCH__WINDOW_SECONDS": "2",
+    "HSI_SCENE__ENABLED": "false",
 }
+"""The pictures are one dark colour each, of which the watch over views would rightly complain."""
 
 
 @dataclass

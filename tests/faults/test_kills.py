@@ -152,7 +152,12 @@ async def killing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     url = postgresql.database() if postgresql else None
     async with house(
-        tmp_path, database=url, redis_url=redis.url if redis else None, workers=workers, seed=seed
+        tmp_path,
+        database=url,
+        redis_url=redis.url if redis else None,
+        workers=workers,
+        seed=seed,
+        more={"HSI_SCENE__ENABLED": "true"},
     ) as made:
         yield Killing(made, _faults(names, chance), chance, redis)
 
