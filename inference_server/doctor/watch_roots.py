@@ -102,7 +102,7 @@ def _watches_of(process: Path) -> int:
     try:
         for handle in (process / "fd").iterdir():
             if str(handle.readlink()) == "anon_inode:inotify":
-                text = (process / "fdinfo" / handle.name).read_text(encoding="ascii", errors="replace")
+                text = (process / "fdinfo" / handle.name).read_text(encoding="utf-8", errors="replace")
                 count += text.count("inotify wd:")
     except OSError:
         return count

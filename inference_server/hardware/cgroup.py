@@ -75,7 +75,7 @@ def _upwards(root: Path, group: str) -> Iterator[Path]:
 
 def _quota(folder: Path) -> float | None:
     try:
-        quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()[:2]
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()[:2]
     except (OSError, ValueError):
         given, every = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         return given / every if given and given > 0 and every and every > 0 else None
@@ -88,7 +88,7 @@ def _used(folder: Path) -> int:
     used = _number(folder / "memory.current")
     used = _number(folder / "memory.usage_in_bytes") if used is None else used
     try:
-        lines = (folder / "memory.stat").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = (folder / "memory.stat").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     told = dict(line.split()[:2] for line in lines if len(line.split()) >= 2)
@@ -98,6 +98,6 @@ def _used(folder: Path) -> int:
 
 def _number(file: Path) -> int | None:
     try:
-        return int(file.read_text(encoding="ascii").strip())
+        return int(file.read_text(encoding="utf-8").strip())
     except (OSError, ValueError):
         return None

@@ -46,6 +46,6 @@ def _first(classes: Path, pattern: str, nodes: Path) -> Path | None:
 
 def _vendor(entry: Path) -> str:
     try:
-        return (entry / "device" / "vendor").read_text(encoding="ascii").strip().lower()
+        return (entry / "device" / "vendor").read_text(encoding="utf-8").strip().lower()
     except (OSError, ValueError):
         return ""

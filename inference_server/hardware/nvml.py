@@ -59,12 +59,20 @@ type OpenGpus = Callable[[], Gpus]
 """Opens the library. Raises NoGpuError."""
 
 
+def _imported() -> Any:
+    try:
+        return importlib.import_module("pynvml")
+    except ImportError as error:
+        message = f"NVIDIA GPUs cannot be looked for: {error}."
+        raise NoGpuError(NoGpu(GpuAbsence.NO_LIBRARY, message, "Install nvidia-ml-py.")) from error
+
+
 class Nvml:
     """The GPUs through NVML (nvidia-ml-py). What a GPU does not support is None."""
 
     def __init__(self, library: Any = None) -> None:
         """Open NVML; `library` stands in for the module `pynvml`. Raises NoGpuError."""
-        self._library: Any = library or importlib.import_module("pynvml")
+        self._library: Any = library or _imported()
         self._call(self._library.nvmlInit)
 
     def __enter__(self) -> Self:
