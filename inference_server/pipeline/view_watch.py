@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +19,9 @@ from inference_server.settings import SceneSettings
 from inference_server.storage import announcements, cameras, views
 
 _LOGGER = logging.getLogger(__name__)
+
+LONGEST_PAUSE = timedelta(seconds=5)
+"""A camera that sends more pictures is looked at no more often: a view does not change by the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,20 @@ class ViewWatch:
         """Take the settings and the parts."""
         self._enabled = settings.enabled
         self._patience = Patience(settings.after_pictures, timedelta(seconds=settings.after_seconds))
+        self._pause = min(LONGEST_PAUSE, self._patience.lasting / (2 * self._patience.pictures))
+        self._looked_at: dict[str, datetime] = {}
         self._clock = clock
         self._judging = judging
 
     def wants(self, frame: Frame) -> bool:
-        """Return whether a picture may tell something of its camera's view now: imported ones tell of the past."""
-        return self._enabled and frame.source is not FrameSource.IMPORT
+        """Return whether a picture is to tell something of its camera's view now: imported ones tell of the past."""
+        if not self._enabled or frame.source is FrameSource.IMPORT:
+            return False
+        last = self._looked_at.get(frame.camera_id)
+        if last is not None and abs(frame.captured_at - last) < self._pause:
+            return False
+        self._looked_at[frame.camera_id] = frame.captured_at
+        return True
 
     async def take(self, connection: AsyncConnection, seen: Sequence[SeenView]) -> bool:
         """Go on with the views of these pictures, within their stage's transaction, whose end it has to be.
