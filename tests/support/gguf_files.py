@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""GGUF files for tests: a tiny hybrid model like Nemotron-3-Nano, with random weights and the tokenizer of another file.
+"""GGUF files for tests: a tiny hybrid like Nemotron-3-Nano, with random weights and the tokenizer of another file.
 
 The format is that of ggml's docs/gguf.md, version 3.
 """

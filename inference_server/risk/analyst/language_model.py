@@ -11,7 +11,7 @@ from typing import Protocol
 
 from inference_server.risk.analyst.schema import JsonSchema
 
-type Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+type Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 type Told = Callable[[str], None]
 """Is given the pieces of an answer as they are generated."""
 

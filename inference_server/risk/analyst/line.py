@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Who is answered next: the highest priority first, of equals the oldest; a newer request on a subject ends an older."""
+"""Who is answered next: the highest priority, of equals the oldest; a newer request on a subject ends an older one."""
 
 import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from inference_server.risk.analyst.language_model import Busy, Cancelled, LanguageRequest, TimedOut
 
@@ -20,7 +21,7 @@ class _Place:
 
     request: LanguageRequest
     turn: asyncio.Future[None]
-    work: asyncio.Task[object] | None = None
+    work: asyncio.Future[Any] | None = None
     superseded: bool = False
     done: bool = False
 
@@ -48,8 +49,9 @@ class Line:
         Raises Busy, Cancelled, TimedOut, and what `work` raises.
         """
         place = self._enter(request)
+        deadline = asyncio.timeout(request.deadline_seconds)
         try:
-            async with asyncio.timeout(request.deadline_seconds) as deadline:
+            async with deadline:
                 return await self._in_turn(place, work)
         except TimeoutError as error:
             if not deadline.expired():
@@ -125,7 +127,7 @@ class Line:
                 place.turn.set_result(None)
 
 
-async def _ended(task: asyncio.Future[object]) -> None:
+async def _ended(task: asyncio.Future[Any]) -> None:
     """Return once the task has ended, cancelling it; its error is raised where its result is wanted."""
     if not task.done():
         task.cancel()

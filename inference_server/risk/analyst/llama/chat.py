@@ -41,12 +41,10 @@ class Conversation:
 
 def conversation(turns: Turns, render: Render, *, thinking: bool) -> Conversation:
     """Return what a model reads. Raises TemplateError."""
-    for given in (turns, _merged(turns)):
-        try:
-            return _cut(given, render, thinking=thinking)
-        except TemplateError as error:
-            problem = error
-    raise problem
+    try:
+        return _cut(turns, render, thinking=thinking)
+    except TemplateError:
+        return _cut(_merged(turns), render, thinking=thinking)
 
 
 def _cut(turns: Turns, render: Render, *, thinking: bool) -> Conversation:
@@ -78,13 +76,13 @@ def _merged(turns: Turns) -> Turns:
     return [("user", f"{turns[0][1]}\n\n{turns[1][1]}"), *turns[2:]]
 
 
-def chatml(turns: Turns, _thinking: bool) -> str:  # noqa: FBT001 - a Render
+def chatml(turns: Turns, _thinking: bool) -> str:
     """Write a conversation in ChatML, which most models know."""
     said = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
     return f"{said}<|im_start|>assistant\n"
 
 
-def nemotron_mini(turns: Turns, _thinking: bool) -> str:  # noqa: FBT001 - a Render
+def nemotron_mini(turns: Turns, _thinking: bool) -> str:
     """Write a conversation as Nemotron Mini 4B Instruct wants it (its model card, "Prompt Format")."""
     return "".join(_nemotron_turns(turns)) + "<extra_id_1>Assistant\n"
 

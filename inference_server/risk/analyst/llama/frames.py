@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What the server and the process of a model tell each other: JSON, each with its length (uint32, big-endian) before."""
+"""What the server and the process of a model tell each other: JSON, after its length (uint32, big-endian)."""
 
 import json
 import struct

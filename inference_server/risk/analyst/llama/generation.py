@@ -116,7 +116,7 @@ class Generator:
             text = (text + pieces.decode(self.model.detokenize([token], special=True)))[-64:]
             if THOUGHT in text:
                 return found
-        return found + self.model.tokenize(f"\n{THOUGHT}".encode(), add_bos=False, special=True)
+        return [*found, *self.model.tokenize(f"\n{THOUGHT}".encode(), add_bos=False, special=True)]
 
     def _said(
         self, tokens: list[int], ask: Ask, grammar: Any, said: Callable[[str], None], alive: Callable[[], None]

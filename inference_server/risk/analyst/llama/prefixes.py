@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a model has read already, and need not read again.
 
-A transformer forgets the end of what it read and goes on from there. A hybrid (Nemotron-3-Nano has Mamba layers) cannot:
-its state after the prefix is copied and put back. The same is done for a transformer when another prefix comes between.
+A transformer forgets the end of what it read and goes on from there. A hybrid (Nemotron-3-Nano has Mamba layers)
+cannot: its state after the prefix is copied and put back. The same is done for a transformer when another prefix comes between.
 """
 
 import ctypes
@@ -75,7 +75,9 @@ class Prefixes:
     def _common(self, tokens: Sequence[int]) -> int:
         """Return how many of these tokens, from the first on, the model holds."""
         held = self._model.input_ids[: self._model.n_tokens].tolist()
-        return next((at for at, (a, b) in enumerate(zip(held, tokens, strict=False)) if a != b), min(len(held), len(tokens)))
+        return next(
+            (at for at, (a, b) in enumerate(zip(held, tokens, strict=False)) if a != b), min(len(held), len(tokens))
+        )
 
     def _rewind(self, length: int) -> bool:
         """Forget everything after so many tokens, where the model can."""
@@ -91,9 +93,10 @@ class Prefixes:
     def _keep_present(self) -> None:
         """Copy the state after the prefix that the model holds now: another one comes."""
         prefix = self._present
-        if prefix and prefix not in self._states and self._rewinds and self._common(prefix) == len(prefix):
-            if self._rewind(len(prefix)):
-                self._keep(prefix)
+        if not prefix or prefix in self._states or not self._rewinds:
+            return
+        if self._common(prefix) == len(prefix) and self._rewind(len(prefix)):
+            self._keep(prefix)
 
     def _keep(self, prefix: tuple[int, ...]) -> None:
         context = self._model._ctx.ctx  # noqa: SLF001

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from inference_server.risk.analyst.language_model import ModelDown, ModelError, Refused, Told
+from inference_server.risk.analyst.language_model import ModelDown, Refused, Told
 from inference_server.risk.analyst.llama import frames
 
 _LOGGER = logging.getLogger(__name__)
@@ -114,18 +114,17 @@ class ModelProcess:
                 elif isinstance(frame, frames.Done) and frame.number == ask.number:
                     return frame
                 elif isinstance(frame, frames.Failed):
-                    raise Refused(frame.error, frame.remedy)
+                    break
         except TimeoutError as error:
             await self.kill()
             raise WorkerDiedError(f"it gave no sign of life for {self._stall_seconds:g} s") from error
         except WorkerDiedError:
             await self.kill()
             raise
-        except ModelError:
-            raise
         except BaseException:
             await self._give_up(ask.number)
             raise
+        raise Refused(frame.error, frame.remedy)
 
     async def _give_up(self, number: int) -> None:
         """Have the process stop, or kill it, whatever else is cancelled meanwhile."""

@@ -183,12 +183,14 @@ def _render(library: Any, model: Any) -> tuple[Render, list[str]]:
     formats = sys.modules["llama_cpp.llama_chat_format"]
     try:
         formatter = formats.Jinja2ChatFormatter(
-            template, eos_token=_text(library, model, model.token_eos()), bos_token=_text(library, model, model.token_bos())
+            template,
+            eos_token=_text(library, model, model.token_eos()),
+            bos_token=_text(library, model, model.token_bos()),
         )
     except Exception as error:  # noqa: BLE001 - a template is a program of whoever made the model
         return chatml, [f"The model's chat template cannot be used ({error}): ChatML is used."]
 
-    def render(turns: Turns, thinking: bool) -> str:  # noqa: FBT001 - a Render
+    def render(turns: Turns, thinking: bool) -> str:
         messages = [{"role": role, "content": text} for role, text in turns]
         return str(formatter(messages=messages, enable_thinking=thinking, thinking=thinking).prompt)
 
@@ -212,7 +214,9 @@ def _token(model: Any, text: str) -> int | None:
 def _text(library: Any, model: Any, token: int) -> str:
     if token < 0:
         return ""
-    return str(library.llama_vocab_get_text(library.llama_model_get_vocab(model.model), token).decode("utf-8", "replace"))
+    return str(
+        library.llama_vocab_get_text(library.llama_model_get_vocab(model.model), token).decode("utf-8", "replace")
+    )
 
 
 def _prepare() -> None:
