@@ -106,6 +106,8 @@ class LanguageRequest:
     """What it is about: a newer request about the same cancels this one."""
     deadline_seconds: float = 120.0
     """How long it may take, waiting for its turn included."""
+    strict: bool = True
+    """Whether an answer that does not fit the schema is an error; else its text is given, without a value."""
 
     def __post_init__(self) -> None:
         """Check what nobody could answer. Raises ValueError."""
@@ -209,9 +211,20 @@ def read_value(text: str, schema: JsonSchema) -> Json:
     return value
 
 
-def cut_off(text: str, max_tokens: int) -> BadAnswer:
-    """Return what tells that an answer was not complete."""
-    return BadAnswer(f"The answer was cut off after {max_tokens} tokens.", text, "Allow more, or ask for less.")
+def value_for(request: LanguageRequest, text: str, *, complete: bool) -> Json:
+    """Return the JSON of an answer as the request wants it; None where it wants none. Raises BadAnswer."""
+    schema = request.schema
+    if schema is None or (not complete and not request.strict):
+        return None
+    if not complete:
+        message = f"The answer was cut off after {request.max_tokens} tokens."
+        raise BadAnswer(message, text, "Allow more, or ask for less.")
+    try:
+        return read_value(text, schema)
+    except BadAnswer:
+        if request.strict:
+            raise
+        return None
 
 
 def _no_number(name: str) -> Json:

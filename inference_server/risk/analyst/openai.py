@@ -25,8 +25,7 @@ from inference_server.risk.analyst.language_model import (
     Refused,
     TimedOut,
     Told,
-    cut_off,
-    read_value,
+    value_for,
     without_thoughts,
 )
 from inference_server.risk.analyst.line import Line
@@ -39,19 +38,11 @@ from inference_server.risk.analyst.openai_stream import (
     error_of,
     parsed,
 )
+from inference_server.settings import Sight
 
 ENGINE = "OpenAI"
 MOST_PROBE_BYTES = 4 << 20
 PROBE_SECONDS = 10.0
-
-
-class Sight(StrEnum):
-    """Whether a model sees pictures."""
-
-    AUTO = "auto"
-    """As the server says; one that does not say sees none."""
-    YES = "yes"
-    NO = "no"
 
 
 class _Held(StrEnum):
@@ -162,10 +153,8 @@ class OpenAiModel:
         seconds = asyncio.get_running_loop().time() - begun
         speaking = answered.last_at - answered.first_at
         self._speed = round(answered.tokens_out / speaking, 1) if speaking > 0 else self._speed
-        if request.schema is not None and not answered.complete:
-            raise cut_off(answered.text, request.max_tokens)
         return LanguageAnswer(
-            value=read_value(answered.text, request.schema) if request.schema is not None else None,
+            value=value_for(request, answered.text, complete=answered.complete),
             text=without_thoughts(answered.text),
             model=answered.model or self._model or "unknown",
             seconds=seconds,

@@ -16,12 +16,12 @@ from inference_server.risk.analyst.language_model import (
     ModelError,
     ModelState,
     Told,
-    cut_off,
-    read_value,
+    value_for,
     without_thoughts,
 )
 from inference_server.risk.analyst.line import Line
 from inference_server.risk.analyst.llama import frames
+from inference_server.risk.analyst.llama.gguf import check_gguf
 from inference_server.risk.analyst.llama.process import COMMAND, ModelProcess, WorkerDiedError
 
 _LOGGER = logging.getLogger(__name__)
@@ -123,10 +123,8 @@ class LlamaCppModel:
         self._failures = 0
         self._speed = round(done.tokens_out / done.seconds, 1) if done.seconds > 0 else self._speed
         text = without_thoughts(done.text)
-        if request.schema is not None and not done.complete:
-            raise cut_off(done.text, request.max_tokens)
         return LanguageAnswer(
-            value=read_value(done.text, request.schema) if request.schema is not None else None,
+            value=value_for(request, done.text, complete=done.complete),
             text=text,
             model=self._options.name,
             seconds=asyncio.get_running_loop().time() - begun,
@@ -195,6 +193,7 @@ class LlamaCppModel:
         setup = frames.Setup(str(options.path), options.context_tokens, options.threads, options.gpu_layers)
         begun = asyncio.get_running_loop().time()
         try:
+            await asyncio.to_thread(check_gguf, options.path)
             process, loaded = await ModelProcess.start(
                 setup,
                 stall_seconds=options.stall_seconds,

@@ -2,7 +2,8 @@
 """What a model has read already, and need not read again.
 
 A transformer forgets the end of what it read and goes on from there. A hybrid (Nemotron-3-Nano has Mamba layers)
-cannot: its state after the prefix is copied and put back. The same is done for a transformer when another prefix comes between.
+cannot: its state after the prefix is copied and put back. The same is done for a transformer when another prefix comes
+between.
 """
 
 import ctypes

@@ -126,7 +126,7 @@ def _load(setup: frames.Setup, complaints: deque[str]) -> tuple[Generator, frame
             f"llama-cpp-python {library.__version__} is not {KNOWN_VERSION}: prefixes are read again where a model "
             "cannot forget the end of what it read."
         )
-    if setup.gpu_layers and not on_gpu:
+    if setup.gpu_layers > 0 and not on_gpu:
         notes.append("llama-cpp-python was built without support for a GPU: the processor computes.")
     generator = Generator(library, model, prefixes, render, _stop_tokens(library, model))
     name = str(model.metadata.get("general.name") or Path(setup.path).stem)[:100]
