@@ -86,7 +86,9 @@ async def test_a_process_killed_in_mid_answer_is_replaced_and_the_answer_is_give
 
 
 async def test_a_process_that_dies_again_and_again_is_left_alone_for_a_while(tmp_path: Path, hybrid: Path) -> None:
-    async with llama(hybrid, command=worker(tmp_path, "sys.stderr.write('no luck\\n'); sys.stderr.flush(); os._exit(3)")) as model:
+    async with llama(
+        hybrid, command=worker(tmp_path, "sys.stderr.write('no luck\\n'); sys.stderr.flush(); os._exit(3)")
+    ) as model:
         with pytest.raises(ModelDown, match=r"it ended with 3 \(no luck\)") as down:
             await model.answer(judge("x"))
         assert down.value.retry_after is not None
