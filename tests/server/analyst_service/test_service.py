@@ -142,9 +142,11 @@ async def test_what_cannot_be_answered_is_refused_in_words(tmp_path: Path, body:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"7"])
 async def test_a_body_of_nonsense_is_refused(tmp_path: Path, body: bytes) -> None:
-    async with running_analyst(tmp_path, GatedModel()) as service:
-        async with service.client.post(f"{service.url}/v1/chat/completions", data=body) as response:
-            assert response.status == 400
+    async with (
+        running_analyst(tmp_path, GatedModel()) as service,
+        service.client.post(f"{service.url}/v1/chat/completions", data=body) as response,
+    ):
+        assert response.status == 400
 
 
 async def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
