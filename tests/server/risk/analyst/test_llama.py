@@ -24,6 +24,7 @@ from inference_server.risk.analyst.language_model import (
     TimedOut,
     Turn,
 )
+from inference_server.risk.analyst.schema import JsonSchema
 from tests.support.language import GARDEN, LEVELS, STORY, judge, llama, worker
 
 PATIENCE_SECONDS = 60.0
@@ -64,10 +65,21 @@ async def test_a_hybrid_reads_the_prefix_once_too_and_says_what_it_says_without_
 
 @pytest.mark.slow
 async def test_a_hundred_answers_of_a_hundred_fit_the_schema(real: Path) -> None:
+    score = JsonSchema(
+        {
+            "type": "object",
+            "properties": {"score": {"type": "integer", "minimum": 0, "maximum": 100}},
+            "required": ["score"],
+        }
+    )
+    scores = set()
     async with llama(real) as model:
         for number in range(100):
-            asked = judge(f"person {number} at {number % 24}:00", prefix="Judge.", temperature=1.0, seed=number)
-            assert LEVELS.problem((await model.answer(asked)).value) is None
+            asked = judge(f"person {number}", prefix="Judge.", temperature=1.0, seed=number, schema=score)
+            value = (await model.answer(asked)).value
+            assert score.problem(value) is None
+            scores.add(str(value))
+    assert len(scores) > 5
 
 
 async def test_a_process_killed_in_mid_answer_is_replaced_and_the_answer_is_given(hybrid: Path) -> None:
