@@ -301,6 +301,16 @@ async def test_a_process_that_talks_nonsense_is_killed(tmp_path: Path, hybrid: P
             await model.answer(judge("x"))
 
 
+async def test_an_answer_of_which_a_piece_was_heard_is_not_begun_again(tmp_path: Path, hybrid: Path) -> None:
+    async with llama(
+        hybrid, command=worker(tmp_path, "tell('piece', number=ask['number'], text='a'); os._exit(1)")
+    ) as model:
+        pieces: list[str] = []
+        with pytest.raises(ModelDown):
+            await model.answer(judge("x"), pieces.append)
+        assert pieces == ["a"]
+
+
 async def test_a_start_that_does_not_end_is_given_up(tmp_path: Path, hybrid: Path) -> None:
     program = tmp_path / "slow.py"
     program.write_text("import time\ntime.sleep(1000)\n")
