@@ -407,3 +407,37 @@ async def _until(met: Any) -> None:
 
 def _fields(request: LanguageRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in LanguageRequest.__slots__}
+
+
+async def test_cancelling_in_the_middle_of_a_frame_loses_no_frame(tmp_path: Path, hybrid: Path) -> None:
+    halves = """
+frame = json.dumps({"kind": "alive", "number": ask.get("number", 0)}).encode()
+sys.stdout.buffer.write(struct.pack(">I", len(frame))); sys.stdout.buffer.flush()
+stop = read() if ask["kind"] == "ask" and ask["max_tokens"] == 7 else None
+sys.stdout.buffer.write(frame); sys.stdout.buffer.flush()
+tell("stopped", number=ask["number"]) if stop else done(ask)"""
+    async with llama(hybrid, command=worker(tmp_path, halves)) as model:
+        await model.load()
+        process = model.pid
+        answering = asyncio.create_task(model.answer(judge("x", max_tokens=7)))
+        await _until(lambda: model._process is not None and model._process._expected is not None)
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+        assert (await model.answer(judge("x"))).value == {"score": 1, "level": "low"}
+        assert model.pid == process
+
+
+async def test_prefixes_that_begin_alike_are_not_mistaken_for_each_other(real: Path, hybrid: Path) -> None:
+    other = GARDEN[: len(GARDEN) // 2]
+    asked = [judge("a rose", prefix=prefix) for prefix in (GARDEN, other, GARDEN, f"{other} Roses are red.", other)]
+    async with llama(hybrid) as model:
+        warm = [(await model.answer(request)).text for request in asked]
+    for text, request in zip(warm[2:4], asked[2:4], strict=True):
+        async with llama(hybrid) as model:
+            assert (await model.answer(request)).text == text
+    async with llama(real) as model:
+        for request in asked:
+            answer = await model.answer(request)
+            assert LEVELS.problem(answer.value) is None
+        assert answer.tokens_evaluated <= 0.2 * answer.tokens_in
