@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from inference_server.analyst_service.service import AnalystService, AnalystServiceMisplacedError
-from inference_server.risk.analyst.language_model import Busy, ModelDown, Refused, TimedOut
+from inference_server.risk.analyst.language_model import Busy, LanguageAnswer, ModelDown, Refused, TimedOut
 from inference_server.risk.analyst.llama.process import COMMAND
 from inference_server.risk.analyst.openai import OpenAiModel, OpenAiOptions
 from inference_server.settings import AnalystBackend, AnalystSettings, Settings
@@ -316,13 +316,8 @@ async def test_the_command_serves_a_model_and_leaves_no_process_behind(tmp_path:
     model = OpenAiModel(OpenAiOptions(url=f"http://127.0.0.1:{port}", key=TOKEN))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                try:
-                    answer = await model.answer(judge("a cat", prefix=""))
-                except ModelDown:
-                    await asyncio.sleep(0.1)
-                else:
-                    break
+            while (answer := await _answer_if_up(model)) is None:
+                await asyncio.sleep(0.1)
         assert LEVELS.problem(answer.value) is None
         children = psutil.Process(process.pid).children()
         [child] = [child for child in children if COMMAND[-1] in child.cmdline()]
@@ -334,3 +329,10 @@ async def test_the_command_serves_a_model_and_leaves_no_process_behind(tmp_path:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def _answer_if_up(model: OpenAiModel) -> LanguageAnswer | None:
+    try:
+        return await model.answer(judge("a cat", prefix=""))
+    except ModelDown:
+        return None
