@@ -316,7 +316,7 @@ async def test_the_command_serves_a_model_and_leaves_no_process_behind(tmp_path:
     model = OpenAiModel(OpenAiOptions(url=f"http://127.0.0.1:{port}", key=TOKEN))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (answer := await _answer_if_up(model)) is None:
+            while (answer := await _answer_if_up(model)) is None:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
         assert LEVELS.problem(answer.value) is None
         children = psutil.Process(process.pid).children()
