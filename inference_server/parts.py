@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The parts of one process, built from its settings and joined: of the one that does everything, or of a worker."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -21,7 +22,7 @@ from inference_server.detection.backends.opening import (
 )
 from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.doctor.practice import Practice
-from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.detector import place_detector, resolve_detector, wanted_detectors
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
@@ -49,6 +50,8 @@ from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.model_health import ModelHealth
+from inference_server.pipeline.model_watch import ModelWatch
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.replay import AutomaticReplay
@@ -114,6 +117,7 @@ class Parts:
         self._models = ModelJobs(
             self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
         )
+        self._model_health = ModelHealth(self._models, self.health)
         self._machine = Machine(settings.hardware, self.health, clock)
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
@@ -161,7 +165,7 @@ class Parts:
         if self._judges_here:
             yield "detector", self._load_detector
             if wants_engine(self._settings.detector.here):
-                yield "engine", self._engine_building().run
+                yield "engine", self._build_engines
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
         yield "gpu", self._machine.run
@@ -173,6 +177,7 @@ class Parts:
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
         yield "models", self._models.run
+        yield "models", self._model_health.run
         for breaker in {self._judging.breaker, self._judging.remote_breaker}:
             yield "replay", AutomaticReplay(self._database, self.broker, breaker).run
 
@@ -214,12 +219,34 @@ class Parts:
         return RemoteDetector(settings) if settings.backend is Backend.REMOTE else None
 
     async def _load_detector(self) -> None:
+        """Load the detector, and exchange it whenever a better one is installed."""
         plan = await self._machine.plan()
+        settings, tier = self._settings.detector, plan.chosen.tier
+        watch = ModelWatch(
+            self._store,
+            self._models,
+            self._model_health,
+            wanted=wanted_detectors(settings, tier),
+            exchange=self._exchange_detector,
+        )
         await self._judging.load(
-            lambda: resolve_detector(self._store, self._settings.detector, plan.chosen.tier),
+            lambda: watch.resolve(lambda: resolve_detector(self._store, settings, tier)),
             local_detector(self._settings),
             partial(place_detector, plan),
+            watch.pause,
         )
+        await watch.run()
+
+    async def _exchange_detector(self, model: ResolvedModel) -> None:
+        self._judging.exchange(await asyncio.to_thread(local_detector(self._settings), model), model)
+
+    async def _build_engines(self) -> None:
+        """Build the engine of each model that comes into use."""
+        building = self._engine_building()
+        while True:
+            model = await self._judging.model()
+            await building.run()
+            await self._judging.another_model(model)
 
     def _engine_building(self) -> EngineBuilding:
         return EngineBuilding(

@@ -13,7 +13,7 @@ from inference_server.core.model import Capability, ModelProblem, ModelUnavailab
 from inference_server.detection.backends.network import NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork
 from inference_server.detection.errors import DetectorUnusable
-from inference_server.hardware.detector import detector_of, tier_of
+from inference_server.hardware.detector import detector_of, tier_of, wanted_detectors
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
 from inference_server.models.store import ModelState, ModelStore
@@ -179,12 +179,8 @@ async def _remove(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _in_use(store: ModelStore, settings: Settings) -> str | None:
     """Return the model that a server with these settings loads."""
-    detector = settings.detector
-    if detector.model_file is not None:
-        return None
-    tier = await tier_of(settings.hardware)
-    wanted = (detector.model,) if detector.model else (tier.detector, *tier.smaller_detectors)
-    return next((name for name in (*wanted, detector.fallback_model) if name and store.installed(name)), None)
+    wanted = wanted_detectors(settings.detector, await tier_of(settings.hardware))
+    return next((name for name in wanted if store.installed(name)), None)
 
 
 async def _import(options: argparse.Namespace, settings: Settings) -> int:

@@ -54,6 +54,14 @@ async def resolve_detector(store: ModelStore, settings: DetectorSettings, tier: 
     )
 
 
+def wanted_detectors(settings: DetectorSettings, tier: Tier) -> tuple[str, ...]:
+    """Return the models of which the first that is installed judges, the wanted one first; none for an own file."""
+    if settings.model_file is not None:
+        return ()
+    wanted = (settings.model,) if settings.model else (tier.detector, *tier.smaller_detectors)
+    return tuple(dict.fromkeys((*wanted, *((settings.fallback_model,) if settings.fallback_model else ()))))
+
+
 def _size(path: Path) -> int:
     """Return how many bytes a model has, 0 for one that is gone: who loads it says so."""
     return path.stat().st_size if path.is_file() else 0

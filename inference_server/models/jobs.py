@@ -35,6 +35,8 @@ class ModelJobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.changed = Signal()
         """Notified with every change of a pull."""
+        self.settled = Signal()
+        """Notified when a model was installed or removed here."""
 
     @property
     def pulls(self) -> tuple[Pull, ...]:
@@ -87,13 +89,41 @@ class ModelJobs:
         task.add_done_callback(lambda _task: self._tasks.pop(model_id, None))
         return pull
 
+    def note_failed(self, model_id: str, error: ModelUnavailable) -> None:
+        """Note that a model could not be had that nobody asked this for, so that it is told with the others."""
+        running = self._pulls.get(model_id)
+        if running is not None and not running.state.is_over:
+            return
+        now = self._clock.now()
+        size = next((entry.size for entry in self._store.entries if entry.id == model_id), 0)
+        pull = Pull(model_id, PullState.FAILED, PullStep.DOWNLOADING, 0, size, asked_at=now, ended_at=now)
+        self._set(replace(pull, error=str(error), remedy=error.remedy))
+
+    async def failed(self) -> tuple[Pull, ...]:
+        """Return the pulls that failed, those forgotten whose model somebody else has installed since."""
+        failed = [pull for pull in self._pulls.values() if pull.state is PullState.FAILED]
+        if not failed:
+            return ()
+        here = await asyncio.to_thread(lambda: {pull for pull in failed if self._store.installed(pull.model_id)})
+        for pull in here:
+            if self._pulls.get(pull.model_id) is pull:
+                self._forget(pull.model_id)
+        return tuple(pull for pull in failed if pull not in here)
+
     async def cancel(self, model_id: str) -> None:
-        """End a pull if one is under way; what it has downloaded is kept. Raises ModelUnavailable for an unknown id."""
-        self._store.entry(model_id)
+        """End a pull if one is under way, keeping what it has downloaded; forget one that failed.
+
+        Raises ModelUnavailable for an unknown id.
+        """
+        pull = self._pulls.get(model_id)
+        if pull is None:
+            self._store.entry(model_id)
         task = self._tasks.get(model_id)
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        elif pull is not None and pull.state is PullState.FAILED:
+            self._forget(model_id)
 
     async def remove(self, model_id: str, *, force: bool) -> None:
         """Delete the files of a model. Raises ModelUnavailable, also for the one in use unless forced; OSError."""
@@ -104,6 +134,10 @@ class ModelJobs:
         if model_id in self._tasks:
             raise ModelUnavailable(f"{model_id} is being installed", "Cancel that first.", ModelProblem.BUSY)
         await self._store.remove(model_id, own=force)
+        self._forget(model_id)
+        self.settled.notify()
+
+    def _forget(self, model_id: str) -> None:
         if self._pulls.pop(model_id, None):
             self.changed.notify()
 
@@ -134,6 +168,7 @@ class ModelJobs:
         else:
             _LOGGER.info("%s is installed", model_id)
             self._end(model_id, PullState.DONE)
+            self.settled.notify()
 
     def _progress(self, model_id: str) -> Callable[[int, int | None], None]:
         """Return what takes the bytes of a pull, from whichever thread."""

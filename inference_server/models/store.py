@@ -5,7 +5,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference_server.core.model import ModelFile, ModelProblem, ModelSummary, Pull, PullState, PullStep
@@ -24,7 +24,7 @@ from inference_server.models.digest import (
 from inference_server.models.errors import ConversionError, ExporterMissingError, ModelUnavailable, SourceError
 from inference_server.models.fetching import Fetcher
 from inference_server.models.locking import exclusive, is_held
-from inference_server.models.places import Places
+from inference_server.models.places import Footprint, Places
 from inference_server.models.threads import Stop, in_thread
 from inference_server.settings import DetectorSettings
 
@@ -42,13 +42,17 @@ type Steps = Callable[[PullStep], None]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """The file that is used. `message` says why it is not the one that was asked for, and what to do."""
+    """The file that is used. `message` says why it is not the one that was asked for, and what to do.
+
+    `missing` is why the wanted one could not be had, where that was tried.
+    """
 
     path: Path
     model_id: str
     name: str
     fallback: bool = False
     message: str | None = None
+    missing: ModelUnavailable | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,10 @@ class ModelStore:
             return supplied
         entry = self._entries.get(model_id)
         return self._places.loaded(entry) if entry and self._places.is_installed(entry) else None
+
+    def footprint(self, model_ids: Sequence[str]) -> tuple[Footprint, ...]:
+        """Return what changes whenever what is loaded of one of these models does; cheap, no file is read."""
+        return tuple(self._places.footprint(model_id, self._entries.get(model_id)) for model_id in model_ids)
 
     def states(self) -> tuple[ModelState, ...]:
         """Return the catalogue with what is installed of it."""
@@ -248,20 +256,40 @@ class ModelStore:
         wanted = settings.model or DEFAULT_DETECTOR
         try:
             path = await self.pull(wanted, lock_seconds=_START_UP_LOCK_SECONDS)
-            return ResolvedModel(path, wanted, self._name_of(wanted))
+            return ResolvedModel(path, wanted, self.name_of(wanted))
         except ModelUnavailable as error:
             if settings.fallback_model in {None, wanted}:
                 raise
             return await self._fall_back(settings.fallback_model or "", error)
+
+    def best_installed(self, model_ids: Sequence[str], missing: ModelUnavailable | None = None) -> ResolvedModel | None:
+        """Return the first of these models that is installed, None where none is; nothing is downloaded.
+
+        The first one is the wanted one; `missing` is why it could not be had, if that is known.
+        """
+        for model_id in model_ids:
+            if path := self.installed(model_id):
+                name = self.name_of(model_id)
+                if model_id == model_ids[0]:
+                    return ResolvedModel(path, model_id, name)
+                return _stand_in(path, model_id, name, missing or self._not_there(model_ids[0]))
+        return None
+
+    def _not_there(self, model_id: str) -> ModelUnavailable:
+        if model_id not in self._entries:
+            return self._unknown(model_id)
+        return ModelUnavailable(
+            f"{self.name_of(model_id)} is not installed",
+            f"It is tried again by itself; `hsi models pull {model_id}` does so at once.",
+            ModelProblem.NOT_INSTALLED,
+        )
 
     async def _fall_back(self, model_id: str, reason: ModelUnavailable) -> ResolvedModel:
         try:
             path = await self.pull(model_id)
         except ModelUnavailable as error:
             raise ModelUnavailable(f"{reason}. The fallback: {error}", f"{reason.remedy} {error.remedy}") from error
-        name = self._name_of(model_id)
-        message = f"{reason}; {name} is used instead. {reason.remedy}"
-        return ResolvedModel(path, model_id, name, fallback=True, message=message)
+        return _stand_in(path, model_id, self.name_of(model_id), reason)
 
     async def _install(self, entry: ModelEntry, progress: Progress, steps: Steps, lock_seconds: float) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -353,7 +381,8 @@ class ModelStore:
             checks.append(FileCheck(converted, good, "as converted" if good else "changed since it was converted"))
         return checks
 
-    def _name_of(self, model_id: str) -> str:
+    def name_of(self, model_id: str) -> str:
+        """Return the name of a model for people."""
         entry = self._entries.get(model_id)
         return entry.name if entry else model_id
 
@@ -384,6 +413,11 @@ class ModelStore:
             f"To use {entry.name} run `{self._python} -m pip install {EXPORTER_PACKAGE}` (several gigabytes) and "
             f"then `hsi models pull {entry.id}`, or put an exported {entry.id}.onnx into {self.folder}.",
         )
+
+
+def _stand_in(path: Path, model_id: str, name: str, missing: ModelUnavailable) -> ResolvedModel:
+    message = f"{missing}; {name} is used instead. {missing.remedy}"
+    return ResolvedModel(path, model_id, name, fallback=True, message=message, missing=missing)
 
 
 def _after(progress: Progress, before: int, total: int) -> Progress:

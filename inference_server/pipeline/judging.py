@@ -152,15 +152,22 @@ class Judging:
             await self.changed.wait(self.changed.count)
         return self._model
 
+    async def another_model(self, than: ResolvedModel) -> None:
+        """Return once this machine uses another model."""
+        while self._model is than:
+            await self.changed.wait(self.changed.count)
+
     async def load(
         self,
         resolve: Callable[[], Awaitable[ResolvedModel]],
         build: Callable[[ResolvedModel], Opened],
         place: Place = _on_a_thread,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Load the detector of this machine, trying again until it works.
 
-        `build` blocks; `place` runs it on a thread, once there is room for the model.
+        `build` blocks; `place` runs it on a thread, once there is room for the model. `pause` waits so many seconds at
+        most before it is tried again.
         """
         while self._local is None:
             try:
@@ -168,18 +175,18 @@ class Judging:
                 opened = await place(model, partial(build, model))
             except (ModelUnavailable, DetectorUnusable) as error:
                 self._fail(error)
-                await asyncio.sleep(TRY_AGAIN_SECONDS)
+                await pause(TRY_AGAIN_SECONDS)
             else:
                 self._use(model, opened)
 
-    def exchange(self, opened: Opened) -> None:
-        """Go on with another detector for the same model. Pictures under way end on the old one; none is lost.
+    def exchange(self, opened: Opened, model: ResolvedModel | None = None) -> None:
+        """Go on with another detector, for the same model unless there is one. Pictures under way end on the old one.
 
         May be called once this machine has a detector.
         """
         if self._model is None:
             raise RuntimeError("there is no detector yet that could be exchanged")
-        self._use(self._model, opened)
+        self._use(model or self._model, opened)
 
     def reached(self, detector: Detector) -> None:
         """Note that the detector elsewhere answers for the first time: from now on it judges."""
