@@ -21,6 +21,7 @@ from inference_server.detection.backends.opening import (
     wants_engine,
 )
 from inference_server.detection.backends.remote import RemoteDetector
+from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
 from inference_server.hardware.detector import place_detector, resolve_detector, wanted_detectors
 from inference_server.hardware.machine import Machine
@@ -115,7 +116,11 @@ class Parts:
         )
         self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
         self._models = ModelJobs(
-            self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
+            self._store,
+            clock,
+            parallel=settings.models.parallel,
+            in_use=lambda: self._judging.status.model,
+            validate=detector_trial(settings.detector.here),
         )
         self._model_health = ModelHealth(self._models, self.health)
         self._machine = Machine(settings.hardware, self.health, clock)

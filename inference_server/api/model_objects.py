@@ -5,6 +5,7 @@ from inference_server.api.schema import UtcTime, WireObject
 from inference_server.core.model import (
     Capability,
     DeviceNeed,
+    ImportedModel,
     MemoryBasis,
     ModelSummary,
     Pull,
@@ -25,6 +26,15 @@ class PullObject(WireObject):
     ended_at: UtcTime | None
     error: str | None
     remedy: str | None
+
+
+class ImportedModelObject(WireObject):
+    """A file that was taken in. `pull` makes of it what is loaded, where it is not loaded as it is."""
+
+    model_id: str
+    size: int
+    sha256: str
+    pull: PullObject | None
 
 
 class ModelFileObject(WireObject):
@@ -71,6 +81,16 @@ def pull_object(pull: Pull) -> PullObject:
         ended_at=pull.ended_at,
         error=pull.error,
         remedy=pull.remedy,
+    )
+
+
+def imported_model_object(imported: ImportedModel) -> ImportedModelObject:
+    """Return a file that was taken in as it is sent."""
+    return ImportedModelObject(
+        model_id=imported.model_id,
+        size=imported.size,
+        sha256=imported.sha256,
+        pull=pull_object(imported.pull) if imported.pull else None,
     )
 
 

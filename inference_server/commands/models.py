@@ -10,9 +10,7 @@ from pathlib import Path
 from inference_server.commands.command import Commands
 from inference_server.commands.pull_display import PullDisplay
 from inference_server.core.model import Capability, ModelProblem, ModelUnavailable
-from inference_server.detection.backends.network import NetworkDetector
-from inference_server.detection.backends.onnx import OnnxNetwork
-from inference_server.detection.errors import DetectorUnusable
+from inference_server.detection.backends.trial import detector_trial
 from inference_server.hardware.detector import detector_of, tier_of, wanted_detectors
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
@@ -184,14 +182,8 @@ async def _in_use(store: ModelStore, settings: Settings) -> str | None:
 
 
 async def _import(options: argparse.Namespace, settings: Settings) -> int:
-    def validate(file: Path) -> None:
-        try:
-            NetworkDetector(OnnxNetwork(file, settings.detector), settings.detector, name=file.stem)
-        except DetectorUnusable as error:
-            raise ModelUnavailable(str(error), "Export it as docs/models.md says, or choose another file.") from error
-
     store = _store(settings)
-    model_id, path = await import_file(store, options.file, options.model, validate)
+    model_id, path = await import_file(store, options.file, options.model, detector_trial(settings.detector))
     print(f"{options.file.name} is now {path} of the model {model_id}.")
     if path.suffix != ".onnx" and store.entry(model_id).conversion is not Conversion.NONE:
         print(await store.pull(model_id))

@@ -84,6 +84,8 @@ class ModelProblem(StrEnum):
     BUSY = "busy"
     UNPINNED = "unpinned"
     NO_SPACE = "no_space"
+    REFUSED = "refused"
+    """A file is not what it is said to be."""
 
 
 class ModelUnavailable(Exception):
@@ -126,6 +128,16 @@ class Pull:
     ended_at: datetime | None = None
     error: str | None = None
     remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedModel:
+    """A file that was taken in. `pull` makes of it what is loaded, where it is not loaded as it is."""
+
+    model_id: str
+    size: int
+    sha256: str
+    pull: Pull | None
 
 
 @dataclass(frozen=True, slots=True)

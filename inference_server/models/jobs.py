@@ -4,16 +4,32 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from inference_server.core.clock import Clock
-from inference_server.core.model import ModelProblem, ModelSummary, ModelUnavailable, Pull, PullState, PullStep
+from inference_server.core.model import (
+    ImportedModel,
+    ModelProblem,
+    ModelSummary,
+    ModelUnavailable,
+    Pull,
+    PullState,
+    PullStep,
+)
 from inference_server.core.signal import Signal
+from inference_server.models.catalogue import Conversion
+from inference_server.models.digest import noted_digest
+from inference_server.models.importing import Validate, import_file
+from inference_server.models.incoming import Incoming, receiving
 from inference_server.models.store import ModelStore
 
 _LOGGER = logging.getLogger(__name__)
 
+MOST_OWN_BYTES = 4 << 30
+"""How large a detector of the owner's own may be; a file of the catalogue may be as large as it is."""
+RECEIVED_AT_ONCE = 2
 _TOLD_SECONDS = 0.1
 """The shortest time between two counts of bytes."""
 
@@ -25,11 +41,25 @@ class ModelJobs:
     for it again.
     """
 
-    def __init__(self, store: ModelStore, clock: Clock, *, parallel: int, in_use: Callable[[], str | None]) -> None:
-        """Take how many are installed at a time, and what tells which model is in use."""
+    def __init__(
+        self,
+        store: ModelStore,
+        clock: Clock,
+        *,
+        parallel: int,
+        in_use: Callable[[], str | None],
+        validate: Validate,
+    ) -> None:
+        """Take how many are installed at a time, what tells which model is in use, and what tries a detector."""
         self._store = store
         self._clock = clock
         self._in_use = in_use
+        self._validate = validate
+        self._receiving = 0
+        self.most_import_bytes = max(
+            (MOST_OWN_BYTES, *(file.most_bytes for one in store.entries for file in one.files))
+        )
+        """How many bytes a file may have that is sent."""
         self._turns = asyncio.Semaphore(parallel)
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -136,6 +166,40 @@ class ModelJobs:
         await self._store.remove(model_id, own=force)
         self._forget(model_id)
         self.settled.notify()
+
+    @contextmanager
+    def receiving(self, size: int | None) -> Iterator[Incoming]:
+        """Give what receives a file of so many bytes, if that is known; it is gone afterwards unless it is taken in.
+
+        Raises ModelUnavailable while others are being received, and where there is no room; OSError.
+        """
+        if self._receiving >= RECEIVED_AT_ONCE:
+            raise ModelUnavailable(
+                f"{RECEIVED_AT_ONCE} models are being received, and no more at the same time",
+                "Send it again when they are through.",
+                ModelProblem.BUSY,
+            )
+        self._receiving += 1
+        try:
+            with receiving(self._store.folder / ".incoming", size, self._store.free) as incoming:
+                yield incoming
+        finally:
+            self._receiving -= 1
+
+    async def take_in(self, incoming: Incoming, name: str, model_id: str | None) -> ImportedModel:
+        """Install a file that was received, which its sender gave this name, as `import_file` says.
+
+        Raises ModelUnavailable; OSError.
+        """
+        file = await asyncio.to_thread(incoming.finish, name)
+        size = file.stat().st_size
+        model_id, path = await import_file(self._store, file, model_id, self._validate, move=True)
+        _LOGGER.info("%s was sent here and is taken in", model_id)
+        self.settled.notify()
+        entry = next((entry for entry in self._store.entries if entry.id == model_id), None)
+        converted = entry is not None and entry.conversion is not Conversion.NONE and path.suffix != ".onnx"
+        pull = self.ask(model_id, accept_unpinned=False) if converted else None
+        return ImportedModel(model_id, size, noted_digest(path) or "", pull)
 
     def _forget(self, model_id: str) -> None:
         if self._pulls.pop(model_id, None):

@@ -53,7 +53,7 @@ class House:
     def __post_init__(self) -> None:
         """Build the parts."""
         self.store = _Store(self.folder, catalogue=[_entry(WANTED), _entry(SMALLER), _entry(FALLBACK)])
-        self.jobs = ModelJobs(self.store, MovableClock(), parallel=2, in_use=lambda: None)
+        self.jobs = ModelJobs(self.store, MovableClock(), parallel=2, in_use=lambda: None, validate=lambda _file: None)
         self.board = HealthBoard(MovableClock())
         self.judging = Judging(self.board, Signal())
         self.health = ModelHealth(self.jobs, self.board)
