@@ -9,13 +9,18 @@ from pathlib import Path
 
 from inference_server.commands.command import Commands
 from inference_server.commands.pull_display import PullDisplay
+from inference_server.core.hardware import TierName
 from inference_server.core.model import Capability, ModelProblem, ModelUnavailable
 from inference_server.detection.backends.trial import detector_trial
 from inference_server.hardware.detector import detector_of, tier_of, wanted_detectors
+from inference_server.hardware.tiers import TIERS
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
 from inference_server.models.store import ModelState, ModelStore
 from inference_server.settings import Settings
+
+AUTO = "auto"
+"""The tier of this machine."""
 
 
 def register(commands: Commands) -> None:
@@ -28,7 +33,13 @@ def register(commands: Commands) -> None:
     listing.set_defaults(command=_list)
     pull = models.add_parser("pull", help="install models, or the detector that the settings mean")
     pull.add_argument("models", nargs="*", metavar="MODEL")
-    pull.add_argument("--all-for", type=Capability, choices=list(Capability), help="every model of a capability")
+    pull.add_argument(
+        "--all-for",
+        choices=[*Capability, AUTO, *TierName],
+        metavar="SET",
+        help=f"every model of a capability ({', '.join(Capability)}) or of a hardware tier ({', '.join(TierName)}; "
+        "auto is that of this machine)",
+    )
     pull.add_argument(
         "--accept-unpinned", action="store_true", help="take files too of which nobody has published a digest"
     )
@@ -82,8 +93,10 @@ async def _pull(options: argparse.Namespace, settings: Settings) -> int:
     store = _store(settings)
     if not options.models and options.all_for is None:
         return await _pull_detector(settings)
-    entries = _wanted(store, options.models, options.all_for)
-    if not _agreed([entry for entry in entries if not store.installed(entry.id)], ask=not options.yes):
+    entries = _wanted(store, [*options.models, *await _set_of(options.all_for, store, settings)])
+    refused = [] if options.accept_unpinned else [entry for entry in entries if not entry.pinned]
+    missing = [entry for entry in entries if not store.installed(entry.id) and entry not in refused]
+    if not _agreed(missing, store, ask=not options.yes):
         return 1
     try:
         return await _pull_all(store, entries, parallel=settings.models.parallel, accept=options.accept_unpinned)
@@ -100,18 +113,35 @@ async def _pull_detector(settings: Settings) -> int:
     return 0
 
 
-def _wanted(store: ModelStore, model_ids: Sequence[str], capability: Capability | None) -> list[ModelEntry]:
+async def _set_of(name: str | None, store: ModelStore, settings: Settings) -> Sequence[str]:
+    """Return the ids of the models of a capability or a tier; none without a name."""
+    if name is None:
+        return ()
+    if name in list(Capability):
+        return [entry.id for entry in store.entries if entry.capability == name]
+    tier = await tier_of(settings.hardware) if name == AUTO else TIERS[TierName(name)]
+    print(f"The tier {tier.name}: {', '.join(tier.models)}", file=sys.stderr)
+    return tier.models
+
+
+def _wanted(store: ModelStore, model_ids: Sequence[str]) -> list[ModelEntry]:
     """Return the entries that are meant, each once. Raises ModelUnavailable for an unknown id."""
-    named = [store.entry(model_id) for model_id in model_ids]
-    of_kind = [entry for entry in store.entries if entry.capability is capability]
-    return list({entry.id: entry for entry in (*named, *of_kind)}.values())
+    return [store.entry(model_id) for model_id in dict.fromkeys(model_ids)]
 
 
-def _agreed(entries: Sequence[ModelEntry], *, ask: bool) -> bool:
-    """Show what is about to be downloaded under which licences; on a terminal ask whether it may be."""
+def _agreed(entries: Sequence[ModelEntry], store: ModelStore, *, ask: bool) -> bool:
+    """Show what is about to be downloaded under which licences; on a terminal ask whether it may be.
+
+    Raises ModelUnavailable where there is no room for all of it.
+    """
     for entry in entries:
         limits = "" if entry.licence.commercial_use else ", which forbids commercial use"
         print(f"{entry.name}: {entry.size / 1e6:,.1f} MB, licence {entry.licence.name}{limits}", file=sys.stderr)
+    if entries:
+        needed, free = store.check_room(*(entry.id for entry in entries)), store.free()
+        size = sum(entry.size for entry in entries)
+        told = f"{size / 1e6:,.1f} MB to download; {needed / 1e6:,.1f} MB of disk in {store.folder}"
+        print(f"{told}, where {free / 1e6:,.1f} MB are free", file=sys.stderr)
     if not entries or not ask or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print("Download? [Y/n] ", end="", file=sys.stderr, flush=True)

@@ -82,6 +82,10 @@ class Places:
         """Return how many bytes of a model's downloads are there, half ones too."""
         return sum(_size(path) for file in entry.files for path in (self.download(file), part_of(self.download(file))))
 
+    def half(self, weights: Weights) -> int:
+        """Return how many bytes of a download are there that was interrupted."""
+        return _size(part_of(self.download(weights)))
+
     def has_part(self, entry: ModelEntry) -> bool:
         """Say whether a download of a model was interrupted."""
         return any(part_of(self.download(file)).exists() for file in entry.files)

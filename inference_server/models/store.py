@@ -313,7 +313,7 @@ class ModelStore:
             file.file_name for file in entry.files if await in_thread(_is_right, self._places.download(file), file)
         }
         missing = [file for file in entry.files if file.file_name not in there]
-        self._make_room(entry, missing)
+        self._check_free(entry.name, self._needed(entry, missing))
         done = sum(file.size for file in entry.files if file.file_name in there)
         for file in missing:
             steps(PullStep.DOWNLOADING)
@@ -332,23 +332,31 @@ class ModelStore:
             done += file.size
         progress(entry.size, entry.size)
 
-    def check_room(self, model_id: str) -> None:
-        """Raise ModelUnavailable where the disk cannot hold what is missing of a model; OSError."""
-        entry = self.entry(model_id)
-        self._make_room(entry, [file for file in entry.files if not self._places.download(file).exists()])
+    def check_room(self, *model_ids: str) -> int:
+        """Return how many bytes of disk the pulls of these models need together.
 
-    def _make_room(self, entry: ModelEntry, missing: Sequence[Weights]) -> None:
-        """Raise ModelUnavailable where the disk cannot hold what is missing: better now than after hours."""
-        needed = sum(map(_room_for, missing))
-        if missing and entry.conversion is not Conversion.NONE:
+        Raises ModelUnavailable where there are not as many free, and for an unknown id; OSError.
+        """
+        entries = [self.entry(model_id) for model_id in model_ids]
+        needed = sum(self._needed(entry, self._absent(entry)) for entry in entries if not self.installed(entry.id))
+        self._check_free(entries[0].name if len(entries) == 1 else "All of them together", needed)
+        return needed
+
+    def _absent(self, entry: ModelEntry) -> list[Weights]:
+        return [file for file in entry.files if not self._places.download(file).exists()]
+
+    def _needed(self, entry: ModelEntry, missing: Sequence[Weights]) -> int:
+        """Return how many bytes of disk a pull needs, beside what it has already."""
+        needed = sum(max(0, _room_for(file) - self._places.half(file)) for file in missing)
+        if entry.conversion is not Conversion.NONE:
             needed += 2 * entry.size  # half-precision weights become single-precision ones
-        if not needed:
-            return
-        needed += SPARE_BYTES - min(self._places.held(entry), needed)
-        free = self._free(self.folder)
-        if free < needed:
+        return needed
+
+    def _check_free(self, who: str, needed: int) -> None:
+        """Raise ModelUnavailable where the disk cannot hold so many bytes: better now than after hours."""
+        if needed and (free := self._free(self.folder)) < needed + SPARE_BYTES:
             raise ModelUnavailable(
-                f"{entry.name} needs {_megabytes(needed)} in {self.folder}, where {_megabytes(free)} are free",
+                f"{who} needs {_megabytes(needed + SPARE_BYTES)} in {self.folder}, where {_megabytes(free)} are free",
                 "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
                 ModelProblem.NO_SPACE,
             )

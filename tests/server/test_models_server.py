@@ -93,14 +93,8 @@ async def test_a_detector_that_is_sent_to_a_running_server_judges_the_next_pictu
             report = await _until(http, "detector", "ok")
             assert (report["details"]["model"], report["details"]["fallback"]) == ("street", False)
             await _until(http, "models", "ok")
-            picture = io.BytesIO()
-            Image.new("RGB", (640, 480), "grey").save(picture, "JPEG")
-            uploaded = await http.post("/api/cameras/door/frames", data=picture.getvalue())
-            assert uploaded.status == 201
-            async with asyncio.timeout(60):
-                while not (events := (await (await http.get("/api/events")).json())["items"]):
-                    await asyncio.sleep(0.05)
-            assert events[0]["camera_id"] == "door", "the grey picture shows a person to nobody else"
+            await _send_grey_picture(http)
+            assert (await _first_event(http))["camera_id"] == "door", "nobody else sees a person in it"
 
             assert await asyncio.to_thread(cli.main, ("models", "remove", "street", "--force")) == 0
             report = await _until(http, "detector", "degraded")
@@ -108,6 +102,20 @@ async def test_a_detector_that_is_sent_to_a_running_server_judges_the_next_pictu
     finally:
         stop.set()
         await serving
+
+
+async def _send_grey_picture(http: aiohttp.ClientSession) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (640, 480), "grey").save(picture, "JPEG")
+    assert (await http.post("/api/cameras/door/frames", data=picture.getvalue())).status == 201
+
+
+async def _first_event(http: aiohttp.ClientSession) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while True:
+            if events := (await (await http.get("/api/events")).json())["items"]:
+                return dict(events[0])
+            await asyncio.sleep(0.05)
 
 
 async def _until(http: aiohttp.ClientSession, component: str, state: str) -> dict[str, Any]:
