@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_await(command(options, settings)))
     except (*EXPLAINED, OSError) as error:
-        remedy = f" {error.remedy}" if isinstance(error, ModelUnavailable) else ""
-        print(f"{error}{remedy}", file=sys.stderr)
+        told = f"{str(error).rstrip('.')}. {error.remedy}" if isinstance(error, ModelUnavailable) else str(error)
+        print(told, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

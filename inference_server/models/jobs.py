@@ -62,6 +62,8 @@ class ModelJobs:
         """How many bytes a file may have that is sent."""
         self._turns = asyncio.Semaphore(parallel)
         self._pulls: dict[str, Pull] = {}
+        self._failures: dict[str, Pull] = {}
+        """The last failure of each model that was not installed since."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.changed = Signal()
         """Notified with every change of a pull."""
@@ -130,15 +132,17 @@ class ModelJobs:
         self._set(replace(pull, error=str(error), remedy=error.remedy))
 
     async def failed(self) -> tuple[Pull, ...]:
-        """Return the pulls that failed, those forgotten whose model somebody else has installed since."""
-        failed = [pull for pull in self._pulls.values() if pull.state is PullState.FAILED]
-        if not failed:
-            return ()
-        here = await asyncio.to_thread(lambda: {pull for pull in failed if self._store.installed(pull.model_id)})
-        for pull in here:
-            if self._pulls.get(pull.model_id) is pull:
-                self._forget(pull.model_id)
-        return tuple(pull for pull in failed if pull not in here)
+        """Return the pulls that failed, also while they are tried again.
+
+        Those are forgotten whose model somebody else has installed since.
+        """
+        failed = tuple(self._failures)
+        here = await asyncio.to_thread(lambda: [one for one in failed if self._store.installed(one)]) if failed else ()
+        for model_id in here:
+            pull = self._pulls.get(model_id)
+            if pull is None or pull.state.is_over:
+                self._forget(model_id)
+        return tuple(self._failures.values())
 
     async def cancel(self, model_id: str) -> None:
         """End a pull if one is under way, keeping what it has downloaded; forget one that failed.
@@ -152,7 +156,7 @@ class ModelJobs:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        elif pull is not None and pull.state is PullState.FAILED:
+        if model_id in self._failures:
             self._forget(model_id)
 
     async def remove(self, model_id: str, *, force: bool) -> None:
@@ -196,13 +200,15 @@ class ModelJobs:
         model_id, path = await import_file(self._store, file, model_id, self._validate, move=True)
         _LOGGER.info("%s was sent here and is taken in", model_id)
         self.settled.notify()
+        self.changed.notify()
         entry = next((entry for entry in self._store.entries if entry.id == model_id), None)
         converted = entry is not None and entry.conversion is not Conversion.NONE and path.suffix != ".onnx"
         pull = self.ask(model_id, accept_unpinned=False) if converted else None
         return ImportedModel(model_id, size, noted_digest(path) or "", pull)
 
     def _forget(self, model_id: str) -> None:
-        if self._pulls.pop(model_id, None):
+        failure = self._failures.pop(model_id, None)
+        if self._pulls.pop(model_id, None) or failure:
             self.changed.notify()
 
     def _summary(self, model_id: str) -> ModelSummary:
@@ -264,4 +270,8 @@ class ModelJobs:
 
     def _set(self, pull: Pull) -> None:
         self._pulls[pull.model_id] = pull
+        if pull.state is PullState.FAILED:
+            self._failures[pull.model_id] = pull
+        elif pull.state is PullState.DONE:
+            self._failures.pop(pull.model_id, None)
         self.changed.notify()

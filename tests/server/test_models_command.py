@@ -179,7 +179,7 @@ async def test_a_detector_is_imported_used_and_protected(
     assert await run("pull") == 0
     assert capsys.readouterr().out.rstrip() == str(data / "models" / "street.onnx")
     assert await run("remove", "street") == 1
-    assert "is the detector that the settings mean" in capsys.readouterr().err
+    assert "is the detector that the settings mean. Choose another one" in capsys.readouterr().err
     assert await run("remove", "street", "--force") == 0
 
 
