@@ -87,12 +87,8 @@ async def _own_place(store: ModelStore, file: Path, model_id: str, digest: str, 
 async def _take(store: ModelStore, model_id: str, file: Path, target: Path, digest: str, *, move: bool) -> Path:
     """Bring a file to its place, under the model's lock, and note its digest."""
     size = file.stat().st_size
-    if not move and store.free() < size:
-        raise ModelUnavailable(
-            f"{file.name} needs {size} bytes in {store.folder}, where {store.free()} are free",
-            "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
-            ModelProblem.NO_SPACE,
-        )
+    if not move:
+        store.room.check(file.name, size)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         async with exclusive(Places(store.folder).lock(model_id), _LOCK_SECONDS):

@@ -5,28 +5,28 @@ import errno
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from inference_server.core.model import ModelProblem, ModelUnavailable
 from inference_server.models.locking import held, is_held
-from inference_server.models.store import SPARE_BYTES
+from inference_server.models.room import Room
 
 _LOOK_BYTES = 64 << 20
 """After so many bytes the free space is looked at again: others fill the disk too."""
 _MOST_NAME = 100
+_WHO = "The file"
 
 
 class Incoming:
     """A file that is being received."""
 
-    def __init__(self, folder: Path, file: BinaryIO, free: Callable[[], int]) -> None:
-        """Receive into an open file of this folder. `free` says how many bytes there is room for."""
+    def __init__(self, folder: Path, file: BinaryIO, room: Room) -> None:
+        """Receive into an open file of this folder."""
         self._folder = folder
         self._file = file
-        self._free = free
+        self._room = room
         self._received = 0
         self._looked_at = 0
 
@@ -35,13 +35,13 @@ class Incoming:
         self._received += len(piece)
         if self._received - self._looked_at >= _LOOK_BYTES:
             self._looked_at = self._received
-            check_room(self._folder, len(piece), self._free)
+            self._room.check(_WHO, len(piece))
         try:
             self._file.write(piece)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            raise _no_room(self._folder, self._received, 0) from error
+            raise self._room.lacking(_WHO, self._received, 0) from error
 
     def finish(self, name: str) -> Path:
         """Return the whole file, under what is safe of the name that its sender gives it. Blocks. Raises OSError."""
@@ -50,13 +50,13 @@ class Incoming:
 
 
 @contextmanager
-def receiving(folder: Path, size: int | None, free: Callable[[], int]) -> Iterator[Incoming]:
+def receiving(folder: Path, size: int | None, room: Room) -> Iterator[Incoming]:
     """Give what takes a file in; `size` is how many bytes are to come, where the sender says.
 
     What is not moved elsewhere is deleted at the end; what a killed process left, at the next beginning. Raises
     ModelUnavailable where there is no room; OSError.
     """
-    check_room(folder, size or 0, free)
+    room.check(_WHO, size or 1)
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     own = folder / uuid.uuid4().hex
@@ -64,7 +64,7 @@ def receiving(folder: Path, size: int | None, free: Callable[[], int]) -> Iterat
         own.mkdir()
         try:
             with (own / ".receiving").open("wb") as file:
-                yield Incoming(own, file, free)
+                yield Incoming(own, file, room)
         finally:
             shutil.rmtree(own, ignore_errors=True)
             _lock_of(own).unlink(missing_ok=True)
@@ -74,21 +74,6 @@ def safe_name(name: str) -> str:
     """Return the last part of a name, without anything that could lead elsewhere or surprise a reader."""
     last = re.split(r"[/\\]", name)[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "_", last).lstrip(".-")[-_MOST_NAME:] or "file"
-
-
-def check_room(folder: Path, size: int, free: Callable[[], int]) -> None:
-    """Raise ModelUnavailable where a disk cannot hold so many bytes more; OSError."""
-    there = free()
-    if there < size + SPARE_BYTES:
-        raise _no_room(folder, size + SPARE_BYTES, there)
-
-
-def _no_room(folder: Path, needed: int, there: int) -> ModelUnavailable:
-    return ModelUnavailable(
-        f"The file needs {needed / 1e6:,.0f} MB in {folder.parent}, where {there / 1e6:,.0f} MB are free",
-        "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
-        ModelProblem.NO_SPACE,
-    )
 
 
 def _sweep(folder: Path) -> None:

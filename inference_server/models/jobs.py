@@ -185,7 +185,7 @@ class ModelJobs:
             )
         self._receiving += 1
         try:
-            with receiving(self._store.folder / ".incoming", size, self._store.free) as incoming:
+            with receiving(self._store.folder / ".incoming", size, self._store.room) as incoming:
                 yield incoming
         finally:
             self._receiving -= 1

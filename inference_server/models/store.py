@@ -25,7 +25,9 @@ from inference_server.models.errors import ConversionError, ExporterMissingError
 from inference_server.models.fetching import Fetcher
 from inference_server.models.locking import exclusive, is_held
 from inference_server.models.places import Footprint, Places
+from inference_server.models.room import Room, free_bytes, room_for
 from inference_server.models.threads import Stop, in_thread
+from inference_server.models.verification import FileCheck, verify_files, verify_own
 from inference_server.settings import DetectorSettings
 
 DEFAULT_DETECTOR = "yolo26n"
@@ -33,8 +35,6 @@ DEFAULT_DETECTOR = "yolo26n"
 _LOCK_SECONDS = 900.0
 _START_UP_LOCK_SECONDS = 10.0
 _REMOVAL_LOCK_SECONDS = 1.0
-SPARE_BYTES = 100 << 20
-"""What a disk keeps free besides a model."""
 
 type Steps = Callable[[PullStep], None]
 """Told what is being done."""
@@ -64,21 +64,6 @@ class ModelState:
     supplied: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FileCheck:
-    """The finding on one file of a model."""
-
-    path: Path
-    ok: bool
-    detail: str
-
-
-def free_bytes(folder: Path) -> int:
-    """Return how many bytes a folder, or the nearest one above it that exists, has room for. Raises OSError."""
-    present = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(present).free
-
-
 class ModelStore:
     """The weights below one folder; `Places` says where what is."""
 
@@ -100,7 +85,8 @@ class ModelStore:
         self._entries = {entry.id: entry for entry in catalogue}
         self._python = python
         self._fetcher = fetcher or Fetcher(offline)
-        self._free = free
+        self.room = Room(folder, free)
+        """Of the disk that the models folder is on."""
 
     @property
     def folder(self) -> Path:
@@ -121,7 +107,7 @@ class ModelStore:
 
     def free(self) -> int:
         """Return how many bytes the models folder has room for. Raises OSError."""
-        return self._free(self.folder)
+        return self.room.free()
 
     def installed(self, model_id: str) -> Path | None:
         """Return what is loaded of a model that can be used now; None also for one that is damaged."""
@@ -175,11 +161,11 @@ class ModelStore:
         """Check every file of a model that is there against its digest. Raises ModelUnavailable for an unknown id."""
         checks: list[FileCheck] = []
         if supplied := self._places.supplied(model_id):
-            checks.append(_verify_own(supplied))
+            checks.append(verify_own(supplied))
         elif model_id not in self._entries:
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
-            checks += self._verify_files(entry)
+            checks += verify_files(entry, self._places)
         return tuple(checks)
 
     async def pull(
@@ -313,7 +299,7 @@ class ModelStore:
             file.file_name for file in entry.files if await in_thread(_is_right, self._places.download(file), file)
         }
         missing = [file for file in entry.files if file.file_name not in there]
-        self._check_free(entry.name, self._needed(entry, missing))
+        self.room.check(entry.name, self._needed(entry, missing))
         done = sum(file.size for file in entry.files if file.file_name in there)
         for file in missing:
             steps(PullStep.DOWNLOADING)
@@ -339,7 +325,7 @@ class ModelStore:
         """
         entries = [self.entry(model_id) for model_id in model_ids]
         needed = sum(self._needed(entry, self._absent(entry)) for entry in entries if not self.installed(entry.id))
-        self._check_free(entries[0].name if len(entries) == 1 else "All of them together", needed)
+        self.room.check(entries[0].name if len(entries) == 1 else "All of them together", needed)
         return needed
 
     def _absent(self, entry: ModelEntry) -> list[Weights]:
@@ -347,19 +333,10 @@ class ModelStore:
 
     def _needed(self, entry: ModelEntry, missing: Sequence[Weights]) -> int:
         """Return how many bytes of disk a pull needs, beside what it has already."""
-        needed = sum(max(0, _room_for(file) - self._places.half(file)) for file in missing)
+        needed = sum(max(0, room_for(file) - self._places.half(file)) for file in missing)
         if entry.conversion is not Conversion.NONE:
             needed += 2 * entry.size  # half-precision weights become single-precision ones
         return needed
-
-    def _check_free(self, who: str, needed: int) -> None:
-        """Raise ModelUnavailable where the disk cannot hold so many bytes: better now than after hours."""
-        if needed and (free := self._free(self.folder)) < needed + SPARE_BYTES:
-            raise ModelUnavailable(
-                f"{who} needs {_megabytes(needed + SPARE_BYTES)} in {self.folder}, where {_megabytes(free)} are free",
-                "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
-                ModelProblem.NO_SPACE,
-            )
 
     async def _convert(self, entry: ModelEntry, weights: Path, converted: Path) -> None:
         temporary = converted.with_suffix(".tmp")
@@ -372,22 +349,6 @@ class ModelStore:
         digest = await asyncio.to_thread(sha256_of, temporary)
         temporary.replace(converted)
         note_digest(converted, digest)
-
-    def _verify_files(self, entry: ModelEntry) -> list[FileCheck]:
-        checks = []
-        for file in entry.files:
-            path = self._places.download(file)
-            expected = self._places.digest(file)
-            if path.exists():
-                found = sha256_of(path)
-                right = "as published" if file.sha256 else "as first pulled"
-                good = found == expected
-                checks.append(FileCheck(path, good, right if good else f"SHA-256 {found}, not {expected}"))
-        converted = self._places.converted(entry)
-        if converted and converted.exists():
-            good = matches_note(converted)
-            checks.append(FileCheck(converted, good, "as converted" if good else "changed since it was converted"))
-        return checks
 
     def name_of(self, model_id: str) -> str:
         """Return the name of a model for people."""
@@ -445,15 +406,6 @@ def _is_right(stop: Stop, path: Path, file: Weights) -> bool:
     return is_intact(path, expected)
 
 
-def _room_for(file: Weights) -> int:
-    """Return how many bytes a download takes at its most: what comes in an archive is there twice for a moment."""
-    return file.size if isinstance(file.sources[0], HttpsSource) else 2 * file.size
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 def _unpinned(entry: ModelEntry) -> ModelUnavailable:
     return ModelUnavailable(
         f"Nobody has published a digest of {entry.name} by which to recognise the right file",
@@ -467,13 +419,6 @@ def _not_installed(model_id: str) -> ModelUnavailable:
     return ModelUnavailable(
         f"{model_id} is not installed", "`hsi models list` shows what is.", ModelProblem.NOT_INSTALLED
     )
-
-
-def _verify_own(path: Path) -> FileCheck:
-    digest, noted = sha256_of(path), noted_digest(path)
-    if noted is not None and noted != digest:
-        return FileCheck(path, False, f"SHA-256 {digest}, not {noted} as when it was imported")
-    return FileCheck(path, True, f"your own file, SHA-256 {digest}")
 
 
 def _own_file(path: Path) -> ResolvedModel:

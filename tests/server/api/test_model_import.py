@@ -14,6 +14,7 @@ from inference_server.api.context import ApiLimits
 from inference_server.core.model import Capability
 from inference_server.models.catalogue import Weights
 from inference_server.models.incoming import receiving, safe_name
+from inference_server.models.room import Room
 from inference_server.storage.tokens import Scope
 from tests.server.api.conftest import Client, Connect
 from tests.server.detection.graphs import constant_model, end_to_end
@@ -150,7 +151,7 @@ async def test_others_who_fill_the_disk_meanwhile_are_noticed(tmp_path: Path) ->
     free = iter([1 << 40, 10])
     piece = b"x" * (64 << 20)
     with (
-        receiving(tmp_path / "incoming", None, lambda: next(free)) as incoming,
+        receiving(tmp_path / "incoming", None, Room(tmp_path, lambda _folder: next(free))) as incoming,
         pytest.raises(Exception, match="where 0 MB are free"),
     ):
         incoming.write(piece)
@@ -214,10 +215,11 @@ async def test_what_a_killed_process_left_is_swept_and_what_another_one_receives
     (folder / "dead").mkdir(parents=True)
     (folder / "dead" / ".receiving").write_bytes(b"half")
     (folder / "dead.lock").touch()
-    with receiving(folder, None, lambda: 1 << 40) as first:
+    room = Room(tmp_path, lambda _folder: 1 << 40)
+    with receiving(folder, None, room) as first:
         assert not (folder / "dead").exists()
         assert not (folder / "dead.lock").exists()
-        with receiving(folder, None, lambda: 1 << 40) as second:
+        with receiving(folder, None, room) as second:
             for incoming in (first, second):
                 incoming.write(b"whole")
                 assert incoming.finish("a.bin").read_bytes() == b"whole"
