@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep freed memory for what comes next, until `return_free_memory`. Return whether it will.
 
     Otherwise glibc gives back what a picture's inference freed and takes it from the system anew for the next one,
-    page by page: with YOLO26n up to a quarter of the processor's time (mallopt(3), M_TRIM_THRESHOLD). Memory that is
+    page by page: with YOLO26n up to a fifth of the processor's time (mallopt(3), M_TRIM_THRESHOLD). Memory that is
     kept has to be given back by whoever has been idle for a while.
     """
     if sys.platform != "linux" or not (tune := getattr(ctypes.CDLL(None), "mallopt", None)):
