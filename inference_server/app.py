@@ -16,6 +16,7 @@ from inference_server.api.file_limit import raise_file_limit
 from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.api.server import ApiServer
 from inference_server.core.clock import Clock, SystemClock
+from inference_server.core.memory import keep_freed_memory
 from inference_server.core.worker import Role
 from inference_server.detector_service.service import DetectorService
 from inference_server.observability.logs import LoopErrors
@@ -164,6 +165,7 @@ async def _take_back(broker: Broker) -> None:
 async def serve(settings: Settings, role: Role = Role.ALL) -> None:
     """Serve until the process is asked to stop (SIGTERM, SIGINT)."""
     raise_file_limit()
+    keep_freed_memory()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())

@@ -7,6 +7,23 @@ import sys
 LARGE_PIXELS = 8_000_000
 """A picture from this size on leaves memory behind that is worth giving back."""
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of parameters, of glibc's malloc.h."""
+_KEPT_BYTES, _OWN_BLOCK_BYTES = 128 << 20, 32 << 20
+"""Free memory that may lie above the last live block; and from where on a block is the system's, at most 32 MiB."""
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep freed memory for what comes next, until `return_free_memory`. Return whether it will.
+
+    Otherwise glibc gives back what a picture's inference freed and takes it from the system anew for the next one,
+    page by page: with YOLO26n up to a fifth of the processor's time (mallopt(3), M_TRIM_THRESHOLD). Memory that is
+    kept has to be given back by whoever has been idle for a while.
+    """
+    if sys.platform != "linux" or not (tune := getattr(ctypes.CDLL(None), "mallopt", None)):
+        return False
+    return all([tune(_MMAP_THRESHOLD, _OWN_BLOCK_BYTES), tune(_TRIM_THRESHOLD, _KEPT_BYTES)])
+
 
 def return_free_memory() -> None:
     """Give memory back to the system that was freed and that the C library kept for later.
