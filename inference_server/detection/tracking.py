@@ -233,5 +233,5 @@ def _area_ratios(old: Boxes, new: Boxes) -> Floats:
 
 def _same(old: Sequence[Detection], new: Sequence[Detection], *, by_label: bool) -> NDArray[np.bool_]:
     """Return which pairs share their label, or their category, [n, m]."""
-    names = [[d.label if by_label else d.label.category for d in side] for side in (old, new)]
-    return np.array([[first == second for second in names[1]] for first in names[0]])
+    first, second = (np.array([d.label if by_label else d.label.category for d in side]) for side in (old, new))
+    return np.asarray(first[:, None] == second)

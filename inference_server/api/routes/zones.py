@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Zones of a camera's picture."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPMethod
@@ -217,10 +219,15 @@ async def attempt(context: ApiContext, asked: TriedZone) -> ZoneTrialResult:
     since = context.clock.now() - timedelta(hours=trial.hours)
     async with context.database.reading() as connection:
         await _check_camera(connection, asked.camera_id)
-        others = [zone for zone in await zones.of_camera(connection, asked.camera_id) if zone.id != trial.zone_id]
+        known = await zones.of_camera(connection, asked.camera_id)
+        if trial.zone_id is not None and trial.zone_id not in {zone.id for zone in known}:
+            raise zone_not_found(asked.camera_id, trial.zone_id)
         seen = await frames.recent(connection, asked.camera_id, since=since, limit=trial.frames)
     tried = Zone(trial.zone_id or LARGEST_ID, asked.camera_id, trial.zone.shape())
-    order = ranked([*others, tried])
+    return await asyncio.to_thread(_trial_of, tried, ranked([*(z for z in known if z.id != tried.id), tried]), seen)
+
+
+def _trial_of(tried: Zone, order: tuple[Zone, ...], seen: Sequence[Sighting]) -> ZoneTrialResult:
     items = [item for sighting in seen for item in _tried(sighting, tried, order)]
     inside = sum(item.objection is None for item in items)
     return ZoneTrialResult(
@@ -303,7 +310,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         parameters=TriedZone,
         answer=ZoneTrialResult,
         handler=attempt,
-        problems=(ProblemCode.CAMERA_NOT_FOUND, ProblemCode.TOO_SLOW),
+        problems=(*_NOT_FOUND, ProblemCode.TOO_SLOW),
     ),
     Route(
         path=_ZONE,
