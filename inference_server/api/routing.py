@@ -139,6 +139,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
         try:
             return self.parameters.model_validate({**request.query, **request.match_info, **body})
         except ValidationError as error:
+            if all(item["loc"][:1] == (BODY,) for item in error.errors()):
+                raise invalid_request(_explained(error)) from error
             known = self.parameters.model_fields.keys() - self.path_names - {BODY}
             remedy = f"Known parameters: {_named(known)}." if known else "This path takes no parameters."
             raise invalid_request(_explained(error), remedy) from error
@@ -172,7 +174,9 @@ async def _picture_response(request: web.Request, picture: Picture) -> web.Respo
 
 def _explained(error: ValidationError) -> str:
     problems = error.errors()[:MOST_EXPLAINED]
-    return " ".join(_sentence(_place(item["loc"]), item["type"], item["msg"]) for item in problems)
+    return " ".join(
+        _sentence(_place(item["loc"]), item["type"], item["msg"].removeprefix("Value error, ")) for item in problems
+    )
 
 
 def _place(steps: Sequence[int | str]) -> str:

@@ -99,6 +99,8 @@ async def test_what_is_no_zone_is_refused_with_its_reason(
         problem = await response.json()
         assert (response.status, problem["code"]) == (422, "invalid_request")
         assert told in problem["detail"]
+        assert "Value error" not in problem["detail"]
+        assert problem["remedy"] == "GET /api/openapi.json describes every request."
     assert (await (await client.get(ZONES)).json())["items"] == [zone]
 
 
