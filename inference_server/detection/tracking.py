@@ -61,11 +61,6 @@ type Boxes = NDArray[np.float32]
 type Floats = NDArray[np.float64]
 
 
-def link_tracks(sightings: Sequence[Sighting]) -> tuple[Track, ...]:
-    """Return the tracks of what counts in an event's sightings, in order of their first detection."""
-    return tuple(trace.track() for trace in trace_objects(sightings))
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A detection with the frame it was seen in."""
