@@ -29,6 +29,7 @@ from inference_server.api.routes import (
     trash,
     uploads,
     views,
+    zone_trials,
     zones,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
@@ -39,6 +40,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *backups.ROUTES,
     *cameras.ROUTES,
     *camera_settings.ROUTES,
+    *zone_trials.ROUTES,
     *zones.ROUTES,
     *stationary.ROUTES,
     *views.ROUTES,
