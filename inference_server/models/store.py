@@ -25,6 +25,7 @@ from inference_server.models.errors import ConversionError, ExporterMissingError
 from inference_server.models.fetching import Fetcher
 from inference_server.models.locking import exclusive, is_held
 from inference_server.models.places import Places
+from inference_server.models.quantised import NotQuantised, QuantisedModels
 from inference_server.models.threads import Stop, in_thread
 from inference_server.settings import DetectorSettings
 
@@ -115,6 +116,11 @@ class ModelStore:
             raise self._unknown(model_id)
         return entry
 
+    @property
+    def quantised(self) -> QuantisedModels:
+        """The quantised forms of detectors."""
+        return self._places.quantised
+
     def free(self) -> int:
         """Return how many bytes the models folder has room for. Raises OSError."""
         return self._free(self.folder)
@@ -172,7 +178,22 @@ class ModelStore:
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
             checks += self._verify_files(entry)
+        checks += self._verify_quantised(model_id)
         return tuple(checks)
+
+    def _verify_quantised(self, model_id: str) -> list[FileCheck]:
+        path, report = self.quantised.path(model_id), self.quantised.report(model_id)
+        if report is None and not path.is_file():
+            return []
+        if report is not None and not report.accepted:
+            return [FileCheck(path, True, f"not kept: {report.summary}")]
+        source = self.installed(model_id)
+        if source is None:
+            return [FileCheck(path, False, "what it was made from is not installed")]
+        try:
+            return [FileCheck(path, True, self.quantised.current(model_id, source).summary)]
+        except (NotQuantised, OSError) as error:
+            return [FileCheck(path, False, str(error))]
 
     async def pull(
         self,
@@ -222,6 +243,8 @@ class ModelStore:
         files = list(self._places.all_files(self._entries[model_id])) if model_id in self._entries else []
         if supplied is not None and (own or noted_digest(supplied)):
             files += [supplied, supplied.with_name(f"{supplied.name}.sha256")]
+        if Path(model_id).name == model_id:
+            files += self._places.quantised.files(model_id)
         there = [path for path in files if path.is_file()]
         if not there:
             if supplied is None:
