@@ -133,6 +133,8 @@ class QuantisedModels:
 
     def report(self, model_id: str) -> Report | None:
         """Return a model's report; None where there is none, or none that can be read."""
+        if Path(model_id).name != model_id:
+            return None
         path = self._report(model_id)
         try:
             if path.stat().st_size > _MOST_REPORT:

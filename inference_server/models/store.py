@@ -174,7 +174,7 @@ class ModelStore:
         checks: list[FileCheck] = []
         if supplied := self._places.supplied(model_id):
             checks.append(_verify_own(supplied))
-        elif model_id not in self._entries:
+        elif not self._known(model_id):
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
             checks += self._verify_files(entry)
@@ -189,7 +189,13 @@ class ModelStore:
             return [FileCheck(path, True, f"not kept: {report.summary}")]
         source = self.installed(model_id)
         if source is None:
-            return [FileCheck(path, False, "what it was made from is not installed")]
+            return [
+                FileCheck(
+                    path,
+                    matches_note(path),
+                    f"of a model that is not in {self.folder}: {report.summary if report else 'no report'}",
+                )
+            ]
         try:
             return [FileCheck(path, True, self.quantised.current(model_id, source).summary)]
         except (NotQuantised, OSError) as error:
@@ -227,7 +233,7 @@ class ModelStore:
         A file that its owner put there by hand is deleted only with `own`. Raises ModelUnavailable; OSError.
         """
         supplied = self._places.supplied(model_id)
-        if supplied is None and model_id not in self._entries:
+        if supplied is None and not self._known(model_id):
             raise self._unknown(model_id)
         try:
             async with exclusive(self._places.lock(model_id), _REMOVAL_LOCK_SECONDS):
@@ -379,6 +385,10 @@ class ModelStore:
     def _name_of(self, model_id: str) -> str:
         entry = self._entries.get(model_id)
         return entry.name if entry else model_id
+
+    def _known(self, model_id: str) -> bool:
+        """Say whether a model is of the catalogue, or one whose quantised form is here."""
+        return model_id in self._entries or self.quantised.report(model_id) is not None
 
     def _unknown(self, model_id: str) -> ModelUnavailable:
         known = ", ".join(self._entries)
