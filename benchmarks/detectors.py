@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from inference_server.detection.backends.opening import default_loaders, open_de
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.preprocess import decode_picture, empty_batch, place
-from inference_server.detection.quantisation import write_calibration
+from inference_server.detection.quantisation import LEAST_PICTURES, write_calibration
 from inference_server.models.digest import sha256_of
 from inference_server.models.quantised import Check, Form, Method, QuantisedModels, Report
 from inference_server.models.quantising import quantise
@@ -161,7 +162,8 @@ def quantised(model: Path, pictures: Sequence[bytes], folder: Path) -> Quantised
     forms, half, values = QuantisedModels(folder), folder / "half.onnx", folder / "pictures.npy"
     folder.mkdir()
     size = model_input(model, DetectorSettings()).size
-    reads = [lambda content=content: content for content in pictures]  # type: ignore[misc]
+    enough = islice(cycle(pictures), max(len(pictures), LEAST_PICTURES))
+    reads = [lambda content=content: content for content in enough]
     calibration = write_calibration(reads, size, values, silent)
     made = quantise(model, half, values, method=Method.MINMAX, form=Form.ASYMMETRIC, progress=silent)
     asyncio.run(made)
