@@ -16,8 +16,9 @@ from inference_server.detection.backends.network import PARALLEL
 from inference_server.detection.backends.opening import (
     Opened,
     default_loaders,
-    engine_key_of,
+    engine_source,
     open_detector,
+    quantised_below,
     wants_engine,
 )
 from inference_server.detection.backends.remote import RemoteDetector
@@ -83,7 +84,8 @@ type Run = Callable[[], Awaitable[None]]
 def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
     """Return what opens a model on this machine, on the best of what the settings allow."""
     loaders = default_loaders(_engines_folder(settings))
-    return lambda model: open_detector(model, settings.detector.here, loaders)
+    quantised = quantised_below(settings.models_folder)
+    return lambda model: open_detector(model, settings.detector.here, loaders, quantised)
 
 
 def _engines_folder(settings: Settings) -> Path:
@@ -258,7 +260,9 @@ class Parts:
             self._judging,
             EngineCache(_engines_folder(self._settings)),
             ToolBuilder(),
-            key_of=lambda model: engine_key_of(model, self._settings.detector.here),
+            source_of=lambda model: engine_source(
+                model, self._settings.detector.here, quantised_below(self._settings.models_folder)
+            ),
             open_again=local_detector(self._settings),
             health=self.health,
         )

@@ -261,6 +261,8 @@ class Precision(StrEnum):
     F32 = "f32"
     F16 = "f16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """Those of a quantised form, which `hsi models quantise` makes."""
 
 
 class Hint(StrEnum):
@@ -281,11 +283,11 @@ DEVICES: dict[Backend, frozenset[Device]] = {
 }
 PRECISIONS: dict[Backend, frozenset[Precision]] = {
     Backend.AUTO: frozenset(Precision),
-    Backend.ONNX: frozenset({Precision.F32}),
-    Backend.ONNX_TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.ONNX: frozenset({Precision.F32, Precision.INT8}),
+    Backend.ONNX_TENSORRT: frozenset({Precision.F32, Precision.F16, Precision.INT8}),
     Backend.OPENVINO: frozenset(Precision),
     Backend.PYTORCH: frozenset({Precision.F32, Precision.F16}),
-    Backend.TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.TENSORRT: frozenset({Precision.F32, Precision.F16, Precision.INT8}),
     Backend.REMOTE: frozenset(Precision),
 }
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference_server.commands import quantise
 from inference_server.commands.command import Commands
 from inference_server.commands.pull_display import PullDisplay
 from inference_server.core.hardware import TierName
@@ -16,6 +17,7 @@ from inference_server.hardware.detector import detector_of, tier_of, wanted_dete
 from inference_server.hardware.tiers import TIERS
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.importing import import_file
+from inference_server.models.quantised import NotQuantised
 from inference_server.models.store import ModelState, ModelStore
 from inference_server.settings import Settings
 
@@ -52,6 +54,7 @@ def register(commands: Commands) -> None:
     remove.add_argument("model")
     remove.add_argument("--force", action="store_true", help="even if it is in use, or a file of your own")
     remove.set_defaults(command=_remove)
+    quantise.register(models)
     taken = models.add_parser("import", help="take in a file: one of the catalogue, or a detector of your own")
     taken.add_argument("file", type=Path)
     taken.add_argument("--as", dest="model", metavar="ID", help="which model it is to be")
@@ -63,15 +66,27 @@ def _store(settings: Settings) -> ModelStore:
 
 
 async def _list(options: argparse.Namespace, settings: Settings) -> int:
+    store = _store(settings)
     states = [
-        state
-        for state in await asyncio.to_thread(_store(settings).states)
-        if options.capability in {None, state.entry.capability}
+        state for state in await asyncio.to_thread(store.states) if options.capability in {None, state.entry.capability}
     ]
     print(_row("MODEL", "FOR", "SIZE", "MEMORY", "LICENCE", "WHERE"))
     for state in states:
         print(_described(state))
+        if form := await asyncio.to_thread(_described_form, store, state):
+            print(f"  {form}")
     return 0
+
+
+def _described_form(store: ModelStore, state: ModelState) -> str | None:
+    """Return what is to be told of a model's quantised form, if somebody had one made."""
+    report = store.quantised.report(state.entry.id)
+    if report is None or state.path is None:
+        return None
+    try:
+        return store.quantised.current(state.entry.id, state.path).summary
+    except (NotQuantised, OSError) as error:
+        return f"int8 is not used: {error}"
 
 
 def _described(state: ModelState) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from inference_server.core.diagnosis import Finding, ok, problem, warning
-from inference_server.detection.backends.opening import default_loaders, open_detector
+from inference_server.detection.backends.opening import default_loaders, open_detector, quantised_below
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.hardware.tiers import Tier
@@ -46,7 +46,12 @@ def look(settings: Settings, tier: Tier, running: Callable[[], Detector | None])
         return
     try:
         model = ResolvedModel(path, model_id, model_id)
-        opened = open_detector(model, settings.detector.here, default_loaders(settings.models_folder / "engines"))
+        opened = open_detector(
+            model,
+            settings.detector.here,
+            default_loaders(settings.models_folder / "engines"),
+            quantised_below(settings.models_folder),
+        )
     except DetectorUnusable as error:
         yield problem("detector", str(error), "Choose another model file, or remove it: hsi models verify tells more.")
         return

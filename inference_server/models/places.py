@@ -7,6 +7,7 @@ from pathlib import Path
 from inference_server.models.catalogue import Conversion, ModelEntry, Weights
 from inference_server.models.digest import is_intact, note_of, noted_digest
 from inference_server.models.fetching import part_of
+from inference_server.models.quantised import FOLDER, QuantisedModels
 
 type Identity = tuple[int, int, int] | None
 """Tells versions of a file apart; None for one that is not there."""
@@ -32,6 +33,7 @@ class Places:
     def __init__(self, folder: Path) -> None:
         """Use a folder, which need not exist yet."""
         self.folder = folder
+        self.quantised = QuantisedModels(folder / FOLDER)
 
     def supplied(self, model_id: str) -> Path | None:
         """Return the owner's own file for a model, if there is one."""

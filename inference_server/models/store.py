@@ -25,9 +25,10 @@ from inference_server.models.errors import ConversionError, ExporterMissingError
 from inference_server.models.fetching import Fetcher
 from inference_server.models.locking import exclusive, is_held
 from inference_server.models.places import Footprint, Places
+from inference_server.models.quantised import QuantisedModels
 from inference_server.models.room import Room, free_bytes, room_for
 from inference_server.models.threads import Stop, in_thread
-from inference_server.models.verification import FileCheck, verify_files, verify_own
+from inference_server.models.verification import FileCheck, verify_files, verify_own, verify_quantised
 from inference_server.settings import DetectorSettings
 
 DEFAULT_DETECTOR = "yolo26n"
@@ -105,6 +106,11 @@ class ModelStore:
             raise self._unknown(model_id)
         return entry
 
+    @property
+    def quantised(self) -> QuantisedModels:
+        """The quantised forms of detectors."""
+        return self._places.quantised
+
     def free(self) -> int:
         """Return how many bytes the models folder has room for. Raises OSError."""
         return self.room.free()
@@ -162,10 +168,11 @@ class ModelStore:
         checks: list[FileCheck] = []
         if supplied := self._places.supplied(model_id):
             checks.append(verify_own(supplied))
-        elif model_id not in self._entries:
+        elif not self._known(model_id):
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
             checks += verify_files(entry, self._places)
+        checks += verify_quantised(self.quantised, model_id, self.installed(model_id))
         return tuple(checks)
 
     async def pull(
@@ -200,7 +207,7 @@ class ModelStore:
         A file that its owner put there by hand is deleted only with `own`. Raises ModelUnavailable; OSError.
         """
         supplied = self._places.supplied(model_id)
-        if supplied is None and model_id not in self._entries:
+        if supplied is None and not self._known(model_id):
             raise self._unknown(model_id)
         try:
             async with exclusive(self._places.lock(model_id), _REMOVAL_LOCK_SECONDS):
@@ -216,6 +223,8 @@ class ModelStore:
         files = list(self._places.all_files(self._entries[model_id])) if model_id in self._entries else []
         if supplied is not None and (own or noted_digest(supplied)):
             files += [supplied, supplied.with_name(f"{supplied.name}.sha256")]
+        if Path(model_id).name == model_id:
+            files += self._places.quantised.files(model_id)
         there = [path for path in files if path.is_file()]
         if not there:
             if supplied is None:
@@ -354,6 +363,10 @@ class ModelStore:
         """Return the name of a model for people."""
         entry = self._entries.get(model_id)
         return entry.name if entry else model_id
+
+    def _known(self, model_id: str) -> bool:
+        """Say whether a model is of the catalogue, or one whose quantised form is here."""
+        return model_id in self._entries or self.quantised.report(model_id) is not None
 
     def _unknown(self, model_id: str) -> ModelUnavailable:
         known = ", ".join(self._entries)

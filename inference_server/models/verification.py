@@ -8,6 +8,7 @@ from pathlib import Path
 from inference_server.models.catalogue import ModelEntry
 from inference_server.models.digest import matches_note, noted_digest, sha256_of
 from inference_server.models.places import Places
+from inference_server.models.quantised import NotQuantised, QuantisedModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,20 @@ def verify_files(entry: ModelEntry, places: Places) -> Iterator[FileCheck]:
     if converted and converted.exists():
         good = matches_note(converted)
         yield FileCheck(converted, good, "as converted" if good else "changed since it was converted")
+
+
+def verify_quantised(forms: QuantisedModels, model_id: str, source: Path | None) -> Iterator[FileCheck]:
+    """Check the quantised form of a model, if there is one; `source` is what it was made from."""
+    path, report = forms.path(model_id), forms.report(model_id)
+    if report is None and not path.is_file():
+        return
+    if report is not None and not report.accepted:
+        yield FileCheck(path, True, f"not kept: {report.summary}")
+    elif source is None:
+        told = report.summary if report else "no report"
+        yield FileCheck(path, matches_note(path), f"of a model that is not installed: {told}")
+    else:
+        try:
+            yield FileCheck(path, True, forms.current(model_id, source).summary)
+        except (NotQuantised, OSError) as error:
+            yield FileCheck(path, False, str(error))

@@ -4,6 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from inference_server.detection.backends.opening import Opened
 from inference_server.detection.errors import BackendAbsent, DetectorUnusable
@@ -27,15 +28,18 @@ class EngineBuilding:
         cache: EngineCache,
         builder: EngineBuilder,
         *,
-        key_of: Callable[[ResolvedModel], EngineKey],
+        source_of: Callable[[ResolvedModel], tuple[Path, EngineKey]],
         open_again: Callable[[ResolvedModel], Opened],
         health: HealthBoard,
     ) -> None:
-        """Take the parts. `key_of` says what an engine would depend on here; it and `open_again` block."""
+        """Take the parts.
+
+        `source_of` says what an engine is built from and what it would depend on here; it and `open_again` block.
+        """
         self._judging = judging
         self._cache = cache
         self._builder = builder
-        self._key_of = key_of
+        self._source_of = source_of
         self._open_again = open_again
         self._health = health
 
@@ -43,7 +47,7 @@ class EngineBuilding:
         """Build the engine of the model in use, unless it is there or failed before, and use it."""
         model = await self._judging.model()
         try:
-            key = await asyncio.to_thread(self._key_of, model)
+            source, key = await asyncio.to_thread(self._source_of, model)
         except (BackendAbsent, DetectorUnusable) as error:
             _LOGGER.info("No engine is built: %s", error)
             return
@@ -52,13 +56,13 @@ class EngineBuilding:
         elif reason := self._cache.failure(key):
             self._failed(key, reason)
         else:
-            await self._build(model, key)
+            await self._build(model, source, key)
 
-    async def _build(self, model: ResolvedModel, key: EngineKey) -> None:
+    async def _build(self, model: ResolvedModel, source: Path, key: EngineKey) -> None:
         _LOGGER.info("Building the engine of %s for %s (TensorRT %s)", model.name, key.gpu, key.tensorrt)
         self._building(key, 0.0)
         try:
-            await self._cache.build(model.path, key, self._builder, lambda done: self._building(key, done))
+            await self._cache.build(source, key, self._builder, lambda done: self._building(key, done))
         except (EngineBuildError, OSError, TimeoutError) as error:
             self._failed(key, str(error))
         else:

@@ -124,7 +124,10 @@ def _providers(
         case Provider.CUDA:
             return [cuda, Provider.CPU]
         case Provider.TENSORRT:
-            options = {"trt_fp16_enable": str(settings.precision is Precision.F16)}
+            options = {
+                "trt_fp16_enable": str(settings.precision is Precision.F16),
+                "trt_int8_enable": str(settings.precision is Precision.INT8),
+            }
             if engines is not None:
                 engines.mkdir(parents=True, exist_ok=True)
                 options |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(engines)}

@@ -26,7 +26,7 @@ _TELEMETRY = "openvino_telemetry"
 _DEVICES = {Device.AUTO: "AUTO", Device.CPU: "CPU", Device.GPU: "GPU", Device.NPU: "NPU"}
 _NODES = {Device.GPU: ("/dev/dri", "/dev/dxg"), Device.NPU: ("/dev/accel",)}
 """What a driver shows; the second one for a GPU in the Linux of Windows."""
-_CAPABILITIES = {Precision.F32: "FP32", Precision.F16: "FP16", Precision.BF16: "BF16"}
+_CAPABILITIES = {Precision.F32: "FP32", Precision.F16: "FP16", Precision.BF16: "BF16", Precision.INT8: "INT8"}
 _INSTALL = "Install the extra openvino: `uv pip install '.[openvino]'`."
 _DEVICE_REMEDY = (
     "Check that its driver is installed and that the server may open it (/dev/dri for a GPU, /dev/accel for an NPU), "
@@ -162,7 +162,7 @@ def _fix_size(model: Any, given: ModelInput) -> None:
 def _compiled(core: Any, model: Any, device: str, settings: DetectorSettings, threads: int) -> Any:
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": settings.hint.value.upper(),
-        "INFERENCE_PRECISION_HINT": settings.precision.value,
+        "INFERENCE_PRECISION_HINT": _unquantised(settings.precision).value,
     }
     if device == "CPU":
         streams = min(PARALLEL, threads) if settings.hint is Hint.THROUGHPUT else 1
@@ -182,12 +182,17 @@ def _provider(compiled: Any, wanted: Precision) -> str:
         precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
     except RuntimeError:  # AUTO, which does not tell
         return f"OpenVINO {found}"
-    if precision != wanted:
+    if precision != _unquantised(wanted):
         raise BackendUnavailable(
             f"OpenVINO computes in {precision} on {found} where {wanted} was asked for",
             f"Set detector.precision to {precision}.",
         )
-    return f"OpenVINO {found} {precision}"
+    return f"OpenVINO {found} {wanted}"
+
+
+def _unquantised(precision: Precision) -> Precision:
+    """Return in what numbers those layers compute that have no 8-bit ones."""
+    return Precision.F32 if precision is Precision.INT8 else precision
 
 
 def _raw(openvino: Any, given: Any) -> RawInput:

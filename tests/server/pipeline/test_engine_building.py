@@ -53,14 +53,14 @@ class House:
             self.bench.judging,
             self.cache,
             self.builder,
-            key_of=self.key_of,
+            source_of=self.source_of,
             open_again=self.open,
             health=self.bench.health,
         )
 
-    def key_of(self, _model: ResolvedModel) -> EngineKey:
-        """Return the key of this machine."""
-        return KEY
+    def source_of(self, model: ResolvedModel) -> tuple[Path, EngineKey]:
+        """Return the model's own file and the key of this machine."""
+        return model.path, KEY
 
     async def load(self) -> None:
         """Load the detector."""
@@ -157,10 +157,10 @@ async def test_a_failed_build_is_told_and_not_tried_at_each_start(house: House) 
 
 
 async def test_without_tensorrt_nothing_is_built(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(_model: ResolvedModel) -> EngineKey:
+    def absent(_model: ResolvedModel) -> tuple[Path, EngineKey]:
         raise BackendAbsent("TensorRT is not installed", "Install it.")
 
-    monkeypatch.setattr(house, "key_of", absent)
+    monkeypatch.setattr(house, "source_of", absent)
     await house.load()
     await house.building().run()
     assert (house.builder.builds, house.health(COMPONENT)) == (0, None)
