@@ -21,7 +21,7 @@ from inference_server.detection.backends.opening import (
 )
 from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.doctor.practice import Practice
-from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.detector import DetectorPlaces, resolve_detector
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
@@ -34,6 +34,7 @@ from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.models.engines import EngineCache, ToolBuilder
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
@@ -76,10 +77,26 @@ SHARED_RECHECK_SECONDS = 0.25
 type Run = Callable[[], Awaitable[None]]
 
 
-def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
-    """Return what opens a model on this machine, on the best of what the settings allow."""
+def local_detector(settings: Settings) -> Callable[[ResolvedModel, ModelUnavailable | None], Opened]:
+    """Return what opens a model on this machine, on the best of what the settings and the memory allow."""
     loaders = default_loaders(_engines_folder(settings))
-    return lambda model: open_detector(model, settings.detector.here, loaders)
+    return lambda model, no_room: open_detector(model, settings.detector.here, loaders, no_room)
+
+
+def engine_building(
+    settings: Settings, judging: Judging, health: HealthBoard, places: DetectorPlaces[Opened]
+) -> EngineBuilding | None:
+    """Return what builds the engine of the detector of this machine; None where the settings want none."""
+    if not wants_engine(settings.detector.here):
+        return None
+    return EngineBuilding(
+        judging,
+        EngineCache(_engines_folder(settings)),
+        ToolBuilder(),
+        key_of=lambda model: engine_key_of(model, settings.detector.here),
+        open_again=places.open_beside,
+        health=health,
+    )
 
 
 def _engines_folder(settings: Settings) -> Path:
@@ -107,14 +124,19 @@ class Parts:
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
         self._remote = self._build_remote()
+        self._machine = Machine(settings.hardware, self.health, clock)
         self._judging = Judging(
-            self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
+            self.health,
+            self._server_changed,
+            remote=self._remote is not None,
+            local=self._judges_here,
+            make_room=self._machine.make_room,
         )
         self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
         self._models = ModelJobs(
             self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
         )
-        self._machine = Machine(settings.hardware, self.health, clock)
+        self._places = DetectorPlaces(self._machine.plan, settings.detector.here, local_detector(settings))
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -160,8 +182,9 @@ class Parts:
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         if self._judges_here:
             yield "detector", self._load_detector
-            if wants_engine(self._settings.detector.here):
-                yield "engine", self._engine_building().run
+            building = engine_building(self._settings, self._judging, self.health, self._places)
+            if building is not None:
+                yield "engine", building.run
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
         yield "gpu", self._machine.run
@@ -217,18 +240,7 @@ class Parts:
         plan = await self._machine.plan()
         await self._judging.load(
             lambda: resolve_detector(self._store, self._settings.detector, plan.chosen.tier),
-            local_detector(self._settings),
-            partial(place_detector, plan),
-        )
-
-    def _engine_building(self) -> EngineBuilding:
-        return EngineBuilding(
-            self._judging,
-            EngineCache(_engines_folder(self._settings)),
-            ToolBuilder(),
-            key_of=lambda model: engine_key_of(model, self._settings.detector.here),
-            open_again=local_detector(self._settings),
-            health=self.health,
+            self._places.open,
         )
 
     def _stages(self) -> tuple[Stage, ...]:

@@ -391,8 +391,8 @@ class DetectorSettings(Section):
     class_confidence: dict[Label, Confidence] = {}
     threads: Annotated[int, Field(ge=0, le=64)] = 0
     """0 means one per core."""
-    max_batch: Annotated[int, Field(ge=1, le=64)] = 1
-    """Pictures per inference. More pays on a GPU; a processor's caches like one best."""
+    max_batch: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pictures per inference. 0 means what suits the device: 8 on an NVIDIA GPU, 1 on anything else."""
 
     @model_validator(mode="after")
     def _backend_can(self) -> "DetectorSettings":

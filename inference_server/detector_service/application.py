@@ -15,6 +15,7 @@ from inference_server import __version__
 from inference_server.api.middlewares import Handler, make_safe
 from inference_server.api.problems import Problem, ProblemCode, ProblemError, invalid_request, too_busy
 from inference_server.core.status import DetectorState, DetectorStatus
+from inference_server.detection.backends.provider import device_of, engine_of
 from inference_server.detection.detector import Detector
 from inference_server.detection.wire import (
     BATCH_PATH,
@@ -29,8 +30,9 @@ from inference_server.detection.wire import (
     detection_message,
 )
 from inference_server.detector_service.access import Access
-from inference_server.detector_service.batching import Batcher, DetectorFailedError, Judged, QueueFullError
+from inference_server.detector_service.batching import DetectorFailedError, Judged, QueueFullError
 from inference_server.detector_service.bodies import Bodies
+from inference_server.detector_service.exchange import Exchange, Loaded
 from inference_server.detector_service.metrics import CONTENT_TYPE, Metrics
 from inference_server.ingest.picture import RefusedError
 from inference_server.observability.health import HealthState
@@ -71,26 +73,32 @@ class QueueMessage(DetectorMessage):
     most: int
 
 
+class EngineBuildMessage(DetectorMessage):
+    """How far an engine is: `progress` from 0 to 1, null where it failed; `message` says why and what to do."""
+
+    state: str
+    progress: float | None
+    message: str | None
+
+
 class HealthMessage(AliveMessage):
-    """How the service is. `vram_used` is in bytes, null where it is not known; `message` says what is wrong."""
+    """How the service is. `vram_used` is in bytes, null where it is not known; `message` says what is wrong.
+
+    `batch` is how many pictures it infers at a time, null while it has no detector. `engine_build` is null where no
+    engine is built.
+    """
 
     model: str | None
     device: str | None
     provider: str | None
     engine: str | None
+    engine_build: EngineBuildMessage | None
+    batch: int | None
     vram_used: int | None
     fallback: bool
     queue: QueueMessage
     stuck: int
     message: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The detector in use, and what gives it its batches."""
-
-    detector: Detector
-    batcher: Batcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +110,8 @@ class ServiceContext:
     bodies: Bodies
     metrics: Metrics
     status: Callable[[], DetectorStatus]
-    loaded: Callable[[], Loaded | None]
+    exchange: Exchange
+    engine_build: Callable[[], EngineBuildMessage | None]
     vram_used: Callable[[], int | None]
 
 
@@ -208,13 +217,11 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
     """Read a request's pictures, at most so many, and judge them. Raises ProblemError."""
     context = request.app[CONTEXT]
     context.access.authorize(request)
-    loaded = context.loaded()
-    if loaded is None:
-        raise _not_ready(context.status())
     try:
-        loaded.batcher.check_room()
+        _loaded(context).batcher.check_room()
         with context.bodies.held(request, most) as limit:
             contents = await context.bodies.pictures(request, limit, most)
+            loaded = _loaded(context)  # while the body came the detector may have been exchanged
             results = await loaded.batcher.judge(contents)
     except QueueFullError as error:
         raise too_busy(str(error), error.seconds) from error
@@ -230,10 +237,17 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
     return loaded, results
 
 
+def _loaded(context: ServiceContext) -> Loaded:
+    """Return the detector in use. Raises ProblemError while there is none."""
+    if context.exchange.loaded is None:
+        raise _not_ready(context.status())
+    return context.exchange.loaded
+
+
 async def _health(request: web.Request) -> web.Response:
     """Tell everybody that the service lives, and bearers of the token how it is."""
     context = request.app[CONTEXT]
-    status, loaded = context.status(), context.loaded()
+    status, loaded = context.status(), context.exchange.loaded
     state = _state(status, loaded)
     if hdrs.AUTHORIZATION not in request.headers:
         return _json(AliveMessage(status=state, model_loaded=loaded is not None))
@@ -247,13 +261,15 @@ async def _health(request: web.Request) -> web.Response:
             status=state,
             model_loaded=loaded is not None,
             model=status.name,
-            device=_device(status.provider) if status.provider else None,
+            device=device_of(status.provider) if status.provider else None,
             provider=status.provider,
-            engine=_engine(status.provider) if status.provider else None,
+            engine=engine_of(status.provider) if status.provider else None,
+            engine_build=context.engine_build(),
+            batch=loaded.detector.batch if loaded else None,
             vram_used=context.vram_used(),
             fallback=status.fallback,
-            queue=QueueMessage(waiting=batcher.waiting if batcher else 0, most=context.settings.max_waiting),
-            stuck=batcher.stuck if batcher else 0,
+            queue=QueueMessage(waiting=context.exchange.waiting, most=context.settings.max_waiting),
+            stuck=context.exchange.stuck,
             message=failure or status.message,
         )
     )
@@ -265,18 +281,6 @@ def _state(status: DetectorStatus, loaded: Loaded | None) -> str:
     if loaded.batcher.is_lost:
         return HealthState.DOWN
     return HealthState.DEGRADED if status.fallback or loaded.batcher.last_error else HealthState.OK
-
-
-def _device(provider: str) -> str:
-    """Return the kind of processor that a provider's name tells."""
-    name = provider.lower()
-    kinds = {"cuda": "cuda", "tensorrt": "cuda", "gpu": "gpu", "npu": "npu", "cpu": "cpu"}
-    return next((kind for part, kind in kinds.items() if part in name), provider)
-
-
-def _engine(provider: str) -> str:
-    """Return the library that a provider's name tells."""
-    return "ONNX Runtime" if provider.endswith("ExecutionProvider") else provider.partition(" ")[0]
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -47,6 +47,9 @@ def look(settings: Settings, tier: Tier, running: Callable[[], Detector | None])
     try:
         model = ResolvedModel(path, model_id, model_id)
         opened = open_detector(model, settings.detector.here, default_loaders(settings.models_folder / "engines"))
+    except MemoryError as error:
+        yield problem("detector", str(error), "End what else uses the memory, or choose a smaller model.")
+        return
     except DetectorUnusable as error:
         yield problem("detector", str(error), "Choose another model file, or remove it: hsi models verify tells more.")
         return

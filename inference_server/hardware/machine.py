@@ -35,11 +35,6 @@ class Plan:
         """The memory of each device."""
         return (self.memory,) if self.gpu is None else (self.gpu, self.memory)
 
-    @property
-    def for_models(self) -> MemoryBudget:
-        """Where the models of the tier run."""
-        return self.gpu if self.gpu is not None and self.chosen.tier.on_gpu else self.memory
-
 
 class Machine:
     """Looks at the machine when somebody first asks, and watches it as long as it runs."""
@@ -62,6 +57,11 @@ class Machine:
         if looking is None or (looking.done() and self._plan is None):
             looking = self._looking = asyncio.create_task(self._probe())
         return await asyncio.shield(looking)
+
+    async def make_room(self) -> None:
+        """Let every model leave that nobody uses now: memory ran out."""
+        for budget in (await self.plan()).budgets:
+            await budget.unload_idle()
 
     async def run(self) -> None:
         """Watch the GPUs and report to health until cancelled."""

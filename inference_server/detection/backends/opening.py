@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inference_server.core.memory import is_out_of_memory
+from inference_server.core.model import ModelUnavailable
 from inference_server.detection.backends.network import Network, NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork, Provider
 from inference_server.detection.backends.openvino import OpenvinoNetwork
+from inference_server.detection.backends.provider import CUDA, device_of
 from inference_server.detection.backends.pytorch import PytorchNetwork
 from inference_server.detection.backends.tensorrt import engine_key, load_built
 from inference_server.detection.detector import Detector
@@ -71,33 +74,49 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A detector that is ready, and what is missing to the wanted one."""
+    """A detector that is ready, how many pictures it infers at a time, and what is missing to the wanted one."""
 
     detector: Detector
     shortfall: Shortfall | None = None
+    batch: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it really runs on an NVIDIA GPU."""
+        return device_of(self.detector.provider) == CUDA
+
+    @property
+    def occupant(self) -> Detector:
+        """What takes the memory, as long as it lives."""
+        return self.detector
 
 
 type Load = Callable[[Path, DetectorSettings, Device], Network]
 type Loaders = Mapping[Backend, Load]
 
 
-def open_detector(model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Opened:
+def open_detector(
+    model: ResolvedModel, settings: DetectorSettings, loaders: Loaders, no_room: ModelUnavailable | None = None
+) -> Opened:
     """Return a detector on the first candidate that works. Blocks for seconds.
 
-    Raises DetectorUnusable, when nothing can run the model.
+    `no_room` says why it must not be on an NVIDIA GPU. Raises DetectorUnusable, when nothing can run the model, and
+    MemoryError where memory runs out: whoever holds the budget can make room.
     """
     settings = _for_model(model, settings)
     shortfall: Shortfall | None = None
     failures: list[Exception] = []
     for candidate in candidates(settings, model.path):
         try:
-            detector = _open(candidate, model, settings, loaders)
+            detector = _open(candidate, model, settings, loaders, no_room)
         except (BackendUnavailable, DetectorUnusable) as error:
+            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                raise MemoryError(f"{candidate}: {error}") from error
             _LOGGER.log(_severity(candidate, error), "The detector cannot run on %s: %s", candidate, error)
             failures.append(error)
             shortfall = shortfall or _shortfall(candidate, error)
         else:
-            return Opened(detector, shortfall or _missing_precision(candidate, settings))
+            return Opened(detector, shortfall or _missing_precision(candidate, settings), detector.batch)
     raise _unusable(model, failures)
 
 
@@ -185,13 +204,24 @@ def _supported(backend: Backend, wanted: Precision) -> Precision:
     return wanted if wanted in PRECISIONS[backend] else Precision.F32
 
 
-def _open(candidate: Candidate, model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Detector:
+def _open(
+    candidate: Candidate,
+    model: ResolvedModel,
+    settings: DetectorSettings,
+    loaders: Loaders,
+    no_room: ModelUnavailable | None,
+) -> NetworkDetector:
     if candidate.device not in DEVICES[candidate.backend]:
         allowed = ", ".join(sorted(DEVICES[candidate.backend]))
         raise BackendUnavailable("it does not run there", f"Set detector.device to one of {allowed}.")
+    if no_room is not None and candidate.device is Device.CUDA:
+        raise BackendUnavailable(str(no_room), no_room.remedy)
     chosen = settings.model_copy(update={"precision": candidate.precision})
+    device = candidate.device
+    if no_room is not None and candidate.backend is Backend.PYTORCH:
+        device = Device.CPU  # where it would choose by itself
     try:
-        network = loaders[candidate.backend](model.path, chosen, candidate.device)
+        network = loaders[candidate.backend](model.path, chosen, device)
         return NetworkDetector(network, chosen, name=model.name)
     except (BackendUnavailable, DetectorUnusable):
         raise

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from inference_server.detector_service.batching import Batcher, QueueFullError
+from inference_server.pipeline.fitting import FittingDetector
 from inference_server.settings import DetectorServiceSettings
 from tests.support.detector_service import GatedDetector, RunningService, running_service
 from tests.support.pictures import plain_png
@@ -74,7 +75,7 @@ async def test_a_batch_that_does_not_fit_whole_is_not_begun(tmp_path: Path) -> N
 
 
 async def test_what_would_wait_too_long_is_not_taken() -> None:
-    batcher = Batcher(GatedDetector(), DetectorServiceSettings(timeout_seconds=10), max_batch=1)
+    batcher = Batcher(FittingDetector(GatedDetector(), 1), DetectorServiceSettings(timeout_seconds=10))
     batcher.waiting = 8
     batcher.check_room()
     batcher._seconds_per_picture = 2.0
