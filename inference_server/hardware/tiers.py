@@ -136,6 +136,8 @@ def lacking(tier: Tier, hardware: Hardware) -> str | None:
 def _lacking_gpu(tier: Tier, hardware: Hardware) -> str | None:
     gpu = hardware.best_gpu
     if gpu is None:
+        if hardware.missing_gpu:
+            return hardware.missing_gpu
         divided = "every NVIDIA GPU is divided into instances (MIG), which is not supported"
         return hardware.no_gpu.message.rstrip(".") if hardware.no_gpu else divided
     if gpu.memory_bytes < tier.memory_bytes:

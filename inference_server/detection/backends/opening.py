@@ -101,23 +101,26 @@ def open_detector(
     """Return a detector on the first candidate that works. Blocks for seconds.
 
     `no_room` says why it must not be on an NVIDIA GPU. Raises DetectorUnusable, when nothing can run the model, and
-    MemoryError where memory runs out: whoever holds the budget can make room.
+    MemoryError where memory ran out on each device of a kind: whoever holds the budget can make room.
     """
     settings = _for_model(model, settings)
     shortfall: Shortfall | None = None
     failures: list[Exception] = []
+    full: MemoryError | None = None
     for candidate in candidates(settings, model.path):
+        if full is not None and candidate.device is not Device.CUDA:
+            raise full
         try:
             detector = _open(candidate, model, settings, loaders, no_room)
         except (BackendUnavailable, DetectorUnusable) as error:
             if error.__cause__ is not None and is_out_of_memory(error.__cause__):
-                raise MemoryError(f"{candidate}: {error}") from error
+                full = full or MemoryError(f"{candidate}: {error}")
             _LOGGER.log(_severity(candidate, error), "The detector cannot run on %s: %s", candidate, error)
             failures.append(error)
             shortfall = shortfall or _shortfall(candidate, error)
         else:
             return Opened(detector, shortfall or _missing_precision(candidate, settings), detector.batch)
-    raise _unusable(model, failures)
+    raise full or _unusable(model, failures)
 
 
 def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:

@@ -20,6 +20,7 @@ from inference_server.detection.backends.opening import (
     wants_engine,
 )
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import Backend, DetectorSettings, Device, Precision
 from tests.server.detection.graphs import SIZE, constant_model, end_to_end
@@ -222,11 +223,27 @@ def test_candidates_are_named_for_people() -> None:
 def test_what_a_library_raises_by_surprise_does_not_keep_the_next_one_from_trying(
     model: ResolvedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    got = opened(model, DetectorSettings(backend=Backend.TENSORRT), {Backend.TENSORRT: MemoryError("of the GPU")})
+    got = opened(model, DetectorSettings(backend=Backend.TENSORRT), {Backend.TENSORRT: KeyError("of the GPU")})
     assert got.detector.provider == "CPUExecutionProvider"
     assert got.shortfall is not None
-    assert got.shortfall.reason == "it failed (MemoryError: of the GPU)"
+    assert got.shortfall.reason == "it failed (KeyError: 'of the GPU')"
     assert "Traceback" in caplog.text
+
+
+FULL = RuntimeError("CUDA out of memory")
+
+
+def test_memory_that_runs_out_on_a_gpu_is_left_to_who_can_make_room(model: ResolvedModel) -> None:
+    with pytest.raises(MemoryError, match=r"TensorRT on an NVIDIA GPU .*CUDA out of memory"):
+        opened(model, DetectorSettings(), {Backend.TENSORRT: FULL})
+
+
+def test_without_room_on_the_gpu_it_is_not_tried(model: ResolvedModel) -> None:
+    no_room = ModelUnavailable("the GPU is full", "Choose a smaller model.")
+    got = open_detector(model, DetectorSettings(device=Device.AUTO), default_loaders(model.path.parent), no_room)
+    assert (got.on_gpu, got.batch) == (False, 1)
+    assert got.shortfall is not None
+    assert (got.shortfall.reason, got.shortfall.remedy) == ("the GPU is full", "Choose a smaller model.")
 
 
 def test_a_file_for_a_backend_that_does_not_run_on_the_named_device_is_told(tmp_path: Path) -> None:
