@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The service's web application: what it answers, and to whom."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -12,7 +13,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from inference_server import __version__
-from inference_server.api.middlewares import Handler, make_safe
+from inference_server.api.middlewares import Handler, answered, make_safe
 from inference_server.api.problems import Problem, ProblemCode, ProblemError, invalid_request, too_busy
 from inference_server.core.status import DetectorState, DetectorStatus
 from inference_server.detection.backends.provider import device_of, engine_of
@@ -41,6 +42,9 @@ from inference_server.settings import DetectorServiceSettings
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 NOT_READY_SECONDS = 5
+BROKEN_OFF = 499
+"""The status that metrics count where the caller went before its answer; it is never sent."""
+_DOCUMENTATION = "docs/protocol.md describes what the detector service understands."
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOGGER = logging.getLogger(__name__)
 
@@ -134,11 +138,16 @@ def create_application(context: ServiceContext) -> web.Application:
 async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Measure a request, and make its answer safe."""
     started = time.perf_counter()
-    response = await handler(request)
-    seconds = time.perf_counter() - started
     resource = request.match_info.route.resource
     path = resource.canonical if resource else "other"
-    request.app[CONTEXT].metrics.answered(path, response.status, seconds)
+    metrics = request.app[CONTEXT].metrics
+    try:
+        response = await handler(request)
+    except asyncio.CancelledError:
+        metrics.answered(path, BROKEN_OFF, time.perf_counter() - started)
+        raise
+    seconds = time.perf_counter() - started
+    metrics.answered(path, response.status, seconds)
     name = request.get(REQUEST_KEY, "")
     if name:
         response.headers[REQUEST_ID] = name
@@ -151,33 +160,11 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a problem document."""
     try:
-        return await handler(request)
-    except ProblemError as error:
-        return error.response()
-    except web.HTTPException as error:
-        return _of_aiohttp(request, error).response()
-    except ConnectionError:
-        return invalid_request("The connection was broken off.", "Send it again.").response()
+        return await answered(request, handler, _DOCUMENTATION)
     except Exception:
         _LOGGER.exception("%s %s failed", request.method, request.rel_url.raw_path)
         detail = "The detector service failed at this request."
         return ProblemError(ProblemCode.INTERNAL, detail, "The service's log says why.").response()
-
-
-def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
-    remedy = "docs/protocol.md describes what the detector service understands."
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return ProblemError(
-            ProblemCode.METHOD_NOT_ALLOWED,
-            f"{request.method} is not possible here.",
-            f"Possible: {allowed}.",
-            headers={hdrs.ALLOW: allowed},
-        )
-    if isinstance(error, web.HTTPNotFound):
-        return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", remedy)
-    detail = f"The request is not understood: {error.reason}."
-    return ProblemError(ProblemCode.INVALID_REQUEST, detail, remedy, status=error.status)
 
 
 @web.middleware
@@ -222,7 +209,7 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
         with context.bodies.held(request, most) as limit:
             contents = await context.bodies.pictures(request, limit, most)
             loaded = _loaded(context)  # while the body came the detector may have been exchanged
-            results = await loaded.batcher.judge(contents)
+            results = await _counted(context.metrics, loaded, contents)
     except QueueFullError as error:
         raise too_busy(str(error), error.seconds) from error
     except DetectorFailedError as error:
@@ -232,9 +219,19 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
             "Try again; if this stays, GET /health and the service's log say more.",
             headers={hdrs.RETRY_AFTER: str(NOT_READY_SECONDS)},
         ) from error
-    for result in results:
-        context.metrics.judged(result)
     return loaded, results
+
+
+async def _counted(metrics: Metrics, loaded: Loaded, contents: Sequence[bytes]) -> Sequence[Judged | RefusedError]:
+    """Judge pictures, and count each of them once: as judged, refused or failed."""
+    try:
+        results = await loaded.batcher.judge(contents)
+    except DetectorFailedError:
+        metrics.failed(len(contents))
+        raise
+    for result in results:
+        metrics.judged(result)
+    return results
 
 
 def _loaded(context: ServiceContext) -> Loaded:

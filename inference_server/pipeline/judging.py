@@ -101,7 +101,8 @@ class Judging:
         if self._local is not None and self._local.breaker.is_closed:
             return self._stand_in() if self._expects_remote else self._local_status
         if self.services:
-            message = f"The detector fails: {self.services[-1].breaker.last_error}. It is tried again by itself."
+            error = (self.services[-1].breaker.last_error or "").rstrip(".")
+            message = f"The detector fails: {error}. It is tried again by itself."
             return replace(self._local_status, state=DetectorState.DOWN, message=message)
         if self._remote_error is None or (self._local_status.state is not DetectorState.DOWN and self._expects_local):
             return self._local_status
