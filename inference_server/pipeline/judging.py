@@ -67,7 +67,7 @@ class Judging:
         """
         self._make_room = make_room
         self._smaller: str | None = None
-        self._smaller_remedy: str | None = None
+        self._opened_message: str | None = None
         self._here: FittingDetector | None = None
         self._health = health
         self.changed = changed
@@ -221,6 +221,7 @@ class Judging:
             shrunk=partial(self._tell_from_a_thread, loop, detector.provider),
         )
         self._smaller = None
+        self._opened_message = " ".join(message for message in messages if message) or None
         self._model, self._local = model, Service(self._here, self.breaker)
         self._local_status = DetectorStatus(
             DetectorState.OK,
@@ -228,7 +229,7 @@ class Judging:
             model.name,
             model.fallback,
             detector.provider,
-            " ".join(message for message in messages if message) or None,
+            self._opened_message,
             shortfall.wanted if shortfall else None,
         )
         _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
@@ -247,8 +248,11 @@ class Judging:
 
     def _shrunk(self, provider: str, batch: int, reason: str) -> None:
         self._smaller = f"Memory ran out on {provider} ({reason}): {batch} picture(s) are inferred at a time since."
-        self._smaller_remedy = f"End what else uses its memory, or set detector.max_batch to {batch}."
+        remedy = f"End what else uses its memory, or set detector.max_batch to {batch}."
+        message = " ".join(filter(None, (self._opened_message, self._smaller, remedy)))
+        self._local_status = replace(self._local_status, message=message)
         self._report()
+        self.changed.notify()
 
     def _there_is_one(self) -> None:
         self._report()
@@ -279,7 +283,7 @@ class Judging:
             HealthState.DEGRADED if smaller and _health_of(status) is HealthState.OK else _health_of(status),
             last_error=" ".join(filter(None, (error, smaller))) or None,
             still_works=_still_works(status) or ("Pictures are judged, fewer at a time." if smaller else None),
-            remedy=" ".join(filter(None, (status.message, self._smaller_remedy if smaller else None))) or None,
+            remedy=status.message,
             model=status.model,
             provider=status.provider,
             wanted=status.wanted_provider,

@@ -202,6 +202,8 @@ async def test_memory_that_runs_out_makes_batches_smaller_and_fails_nobody(tmp_p
         assert await asyncio.gather(*asked) == [(200, number) for number in range(1, 6)]
         told = await service.health()
         assert (told["batch"], told["status"]) == (1, "ok")
+        assert "1 picture(s) are inferred at a time" in told["message"]
+        assert "set detector.max_batch to 1" in told["message"]
 
 
 async def test_a_single_picture_without_memory_is_answered_with_what_to_do(tmp_path: Path) -> None:
