@@ -184,7 +184,7 @@ def backends(model: Path, threads: int, engines: Path, forms: QuantisedModels) -
         settings = DetectorSettings(backend=backend, device=device, precision=precision, threads=threads)
         try:
             resolved = ResolvedModel(model, model.stem, model.name)
-            opened = open_detector(resolved, settings, default_loaders(engines), forms)
+            opened = open_detector(resolved, settings, default_loaders(engines), quantised=forms)
         except DetectorUnusable as error:
             absent.append(str(error))
             continue

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from inference_server import __version__
 from inference_server.api.advertising import advertised
@@ -21,7 +22,7 @@ from inference_server.core.worker import Role
 from inference_server.detector_service.service import DetectorService
 from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
-from inference_server.parts import Parts, local_detector
+from inference_server.parts import Parts, engine_building, local_detector
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.supervise import Supervisor
 from inference_server.settings import Settings
@@ -177,12 +178,14 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    server = (
-        DetectorService(settings, local_detector(settings)) if role is Role.DETECTOR else Server(settings, role=role)
-    )
+    server = _detector_service(settings) if role is Role.DETECTOR else Server(settings, role=role)
     await server.run(stop)
     if server.stuck:
         _end("%d calls of the detector hang", server.stuck)
+
+
+def _detector_service(settings: Settings) -> DetectorService:
+    return DetectorService(settings, local_detector(settings), engines=partial(engine_building, settings))
 
 
 def _end_in_time() -> None:

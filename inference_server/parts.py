@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The parts of one process, built from its settings and joined: of the one that does everything, or of a worker."""
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -24,7 +23,7 @@ from inference_server.detection.backends.opening import (
 from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
-from inference_server.hardware.detector import place_detector, resolve_detector, wanted_detectors
+from inference_server.hardware.detector import DetectorPlaces, resolve_detector, wanted_detectors
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
@@ -37,6 +36,7 @@ from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.models.engines import EngineCache, ToolBuilder
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
@@ -81,11 +81,29 @@ SHARED_RECHECK_SECONDS = 0.25
 type Run = Callable[[], Awaitable[None]]
 
 
-def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
-    """Return what opens a model on this machine, on the best of what the settings allow."""
+def local_detector(settings: Settings) -> Callable[[ResolvedModel, ModelUnavailable | None], Opened]:
+    """Return what opens a model on this machine, on the best of what the settings and the memory allow."""
     loaders = default_loaders(_engines_folder(settings))
     quantised = quantised_below(settings.models_folder)
-    return lambda model: open_detector(model, settings.detector.here, loaders, quantised)
+    return lambda model, no_room: open_detector(
+        model, settings.detector.here, loaders, quantised=quantised, no_room=no_room
+    )
+
+
+def engine_building(
+    settings: Settings, judging: Judging, health: HealthBoard, places: DetectorPlaces[Opened]
+) -> EngineBuilding | None:
+    """Return what builds the engine of the detector of this machine; None where the settings want none."""
+    if not wants_engine(settings.detector.here):
+        return None
+    return EngineBuilding(
+        judging,
+        EngineCache(_engines_folder(settings)),
+        ToolBuilder(),
+        source_of=lambda model: engine_source(model, settings.detector.here, quantised_below(settings.models_folder)),
+        open_again=places.open_beside,
+        health=health,
+    )
 
 
 def _engines_folder(settings: Settings) -> Path:
@@ -113,8 +131,13 @@ class Parts:
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
         self._remote = self._build_remote()
+        self._machine = Machine(settings.hardware, self.health, clock)
         self._judging = Judging(
-            self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
+            self.health,
+            self._server_changed,
+            remote=self._remote is not None,
+            local=self._judges_here,
+            make_room=self._machine.make_room,
         )
         self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
         self._models = ModelJobs(
@@ -125,7 +148,7 @@ class Parts:
             validate=detector_trial(settings.detector.here),
         )
         self._model_health = ModelHealth(self._models, self.health)
-        self._machine = Machine(settings.hardware, self.health, clock)
+        self._places = DetectorPlaces(self._machine.plan, settings.detector.here, local_detector(settings))
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -171,8 +194,9 @@ class Parts:
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         if self._judges_here:
             yield "detector", self._load_detector
-            if wants_engine(self._settings.detector.here):
-                yield "engine", self._build_engines
+            building = engine_building(self._settings, self._judging, self.health, self._places)
+            if building is not None:
+                yield "engine", partial(self._build_engines, building)
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
         yield "gpu", self._machine.run
@@ -238,34 +262,20 @@ class Parts:
         )
         await self._judging.load(
             lambda: watch.resolve(lambda: resolve_detector(self._store, settings, tier)),
-            local_detector(self._settings),
-            partial(place_detector, plan),
+            self._places.open,
             watch.pause,
         )
         await watch.run()
 
     async def _exchange_detector(self, model: ResolvedModel) -> None:
-        self._judging.exchange(await asyncio.to_thread(local_detector(self._settings), model), model)
+        self._judging.exchange(await self._places.open(model), model)
 
-    async def _build_engines(self) -> None:
+    async def _build_engines(self, building: EngineBuilding) -> None:
         """Build the engine of each model that comes into use."""
-        building = self._engine_building()
         while True:
             model = await self._judging.model()
             await building.run()
             await self._judging.another_model(model)
-
-    def _engine_building(self) -> EngineBuilding:
-        return EngineBuilding(
-            self._judging,
-            EngineCache(_engines_folder(self._settings)),
-            ToolBuilder(),
-            source_of=lambda model: engine_source(
-                model, self._settings.detector.here, quantised_below(self._settings.models_folder)
-            ),
-            open_again=local_detector(self._settings),
-            health=self.health,
-        )
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging

@@ -59,8 +59,10 @@ class ModelObject(WireObject):
     size: int
     size_exact: bool
     pinned: bool
-    memory_mb: int
+    memory_bytes: int
     memory_basis: MemoryBasis
+    gpu_memory_bytes: int
+    gpu_memory_basis: MemoryBasis
     device: DeviceNeed
     files: tuple[ModelFileObject, ...]
     installed: bool
@@ -106,8 +108,10 @@ def model_object(model: ModelSummary) -> ModelObject:
         size=model.size,
         size_exact=model.size_exact,
         pinned=model.pinned,
-        memory_mb=model.memory.mb,
-        memory_basis=model.memory.basis,
+        memory_bytes=model.memory.processor.bytes,
+        memory_basis=model.memory.processor.basis,
+        gpu_memory_bytes=model.memory.gpu.bytes,
+        gpu_memory_basis=model.memory.gpu.basis,
         device=model.device,
         files=tuple(
             ModelFileObject(

@@ -70,7 +70,7 @@ async def _list(options: argparse.Namespace, settings: Settings) -> int:
     states = [
         state for state in await asyncio.to_thread(store.states) if options.capability in {None, state.entry.capability}
     ]
-    print(_row("MODEL", "FOR", "SIZE", "MEMORY", "LICENCE", "WHERE"))
+    print(_row("MODEL", "FOR", "SIZE", "MEMORY", "GPU MEMORY", "LICENCE", "WHERE"))
     for state in states:
         print(_described(state))
         if form := await asyncio.to_thread(_described_form, store, state):
@@ -92,15 +92,16 @@ def _described_form(store: ModelStore, state: ModelState) -> str | None:
 def _described(state: ModelState) -> str:
     entry = state.entry
     about = "" if all(file.size_exact for file in entry.files) else "~"
-    memory = f"{entry.memory_mb:,} MB {entry.memory.basis}"
+    memory = f"{entry.memory.processor.mib:,} MiB {entry.memory.processor.basis}"
+    on_gpu = f"{entry.memory.gpu.mib:,} MiB {entry.memory.gpu.basis}"
     licence = entry.licence.name + ("" if entry.licence.commercial_use else " (not commercial)")
     missing = "not installed" if entry.pinned else "not installed, unpinned"
     where = str(state.path) if state.path else missing
-    return _row(entry.id, entry.capability, f"{about}{entry.size / 1e6:,.1f} MB", memory, licence, where)
+    return _row(entry.id, entry.capability, f"{about}{entry.size / 1e6:,.1f} MB", memory, on_gpu, licence, where)
 
 
 def _row(*cells: str) -> str:
-    widths = (24, 17, 13, 21, 46, 0)
+    widths = (24, 17, 13, 21, 21, 46, 0)
     return " ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The memory of this process."""
+"""The memory of this process, and what libraries say when there is none left."""
 
 import ctypes
 import sys
@@ -32,3 +32,35 @@ def return_free_memory() -> None:
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "out_of_memory",
+    "outofmemory",
+    "failed to allocate memory",
+    "unable to allocate",
+    "bad_alloc",
+    "alloc_failed",
+    "cudaerrormemoryallocation",
+    "out_of_host_memory",
+    "mem_object_allocation_failure",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, or what caused it, says that memory ran out.
+
+    The libraries have no common class for it: their words are known. ONNX Runtime: BFCArena::AllocateRawInternal
+    "Failed to allocate memory for requested buffer", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc". CUDA: "out of
+    memory", cudaErrorMemoryAllocation. PyTorch: OutOfMemoryError. OpenCL, which OpenVINO uses: CL_OUT_OF_HOST_MEMORY,
+    CL_MEM_OBJECT_ALLOCATION_FAILURE. NumPy: "Unable to allocate".
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in _OUT_OF_MEMORY):
+            return True
+        cause = cause.__cause__
+    return False

@@ -50,8 +50,11 @@ def look(settings: Settings, tier: Tier, running: Callable[[], Detector | None])
             model,
             settings.detector.here,
             default_loaders(settings.models_folder / "engines"),
-            quantised_below(settings.models_folder),
+            quantised=quantised_below(settings.models_folder),
         )
+    except MemoryError as error:
+        yield problem("detector", str(error), "End what else uses the memory, or choose a smaller model.")
+        return
     except DetectorUnusable as error:
         yield problem("detector", str(error), "Choose another model file, or remove it: hsi models verify tells more.")
         return

@@ -58,6 +58,11 @@ def gpu(hardware: Hardware) -> Iterator[Finding]:
         yield _gpu(device, hardware.runtime)
     if hardware.no_gpu is not None:
         yield _no_gpu(hardware)
+    if hardware.missing_gpu:
+        yield problem("gpu", hardware.missing_gpu, "Set hardware.gpu to one of these, or remove it.")
+    elif len(hardware.gpus) > 1 and (used := hardware.best_gpu):
+        why = "hardware.gpu or CUDA_VISIBLE_DEVICES names it" if hardware.wanted_gpu else "it has the most memory"
+        yield ok("gpu", f"{used.name} ({used.index}, {used.uuid}) is the one that is used: {why}")
     intel = hardware.intel
     for node in (intel.gpu, intel.npu):
         if node is not None and node in intel.denied:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference_server.core.hardware import GIB, MIB, TierName
-from inference_server.hardware.needs import ON_GPU, ON_PROCESSOR, Need
+from inference_server.core.model import MemoryNeed
 from inference_server.hardware.probe import Hardware
+from inference_server.models.catalogue import memory_of
 
 GPU_RESERVE = 1024 * MIB
 """What stays free on a card: CUDA's own context, a screen, and what batches take for a moment."""
@@ -40,10 +41,9 @@ class Tier:
         return (self.detector, *self.enrichers, *((self.analyst,) if self.analyst else ()))
 
     @property
-    def needs(self) -> dict[str, Need]:
-        """The memory of each of its models."""
-        known = ON_GPU if self.on_gpu else ON_PROCESSOR
-        return {model: known[model] for model in self.models}
+    def needs(self) -> dict[str, MemoryNeed]:
+        """The memory of each of its models, as the catalogue says."""
+        return {model: memory_of(model).on(gpu=self.on_gpu) for model in self.models}
 
     @property
     def reserve(self) -> int:
@@ -136,6 +136,8 @@ def lacking(tier: Tier, hardware: Hardware) -> str | None:
 def _lacking_gpu(tier: Tier, hardware: Hardware) -> str | None:
     gpu = hardware.best_gpu
     if gpu is None:
+        if hardware.missing_gpu:
+            return hardware.missing_gpu
         divided = "every NVIDIA GPU is divided into instances (MIG), which is not supported"
         return hardware.no_gpu.message.rstrip(".") if hardware.no_gpu else divided
     if gpu.memory_bytes < tier.memory_bytes:

@@ -23,7 +23,7 @@ from inference_server.core.detection import Box, Detection, Label, Track, ZoneTy
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
-from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed, ModelMemory
 from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
@@ -387,7 +387,7 @@ def sample_model(url: str = "http://127.0.0.1:9/sample.bin", content: bytes = b"
         capability=Capability.DEPTH,
         purpose="Tries the rest.",
         licence=Licence("MIT", commercial_use=True),
-        memory=MemoryNeed(10, MemoryBasis.MEASURED),
+        memory=ModelMemory(MemoryNeed(10, MemoryBasis.MEASURED), MemoryNeed(10, MemoryBasis.MEASURED)),
         device=DeviceNeed.CPU,
         files=(weights,),
     )

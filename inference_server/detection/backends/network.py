@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inference_server.core.detection import Detection
 from inference_server.core.memory import return_free_memory
 from inference_server.detection.backends.model import MOST_OUTPUT_BYTES, ModelInput, check_task
+from inference_server.detection.backends.provider import batch_of
 from inference_server.detection.detector import Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.postprocess import read_layout
@@ -88,10 +89,16 @@ class NetworkDetector:
         """How many calls of `detect` are worth making at a time; they share the threads of the settings."""
         return self._network.parallel
 
+    @property
+    def batch(self) -> int:
+        """How many pictures one inference takes at most: what the model has fixed, the settings, or what suits it."""
+        given = self._network.input
+        suits = self._settings.max_batch or batch_of(self._network.provider)
+        return given.batch or min(suits, given.most or suits)
+
     def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
         """Return each picture's detections, best first, with boxes in pixels of the frame."""
-        size = self._network.input.batch or self._settings.max_batch
-        return [found for group in batched(pictures, size) for found in self._detect_group(group)]
+        return [found for group in batched(pictures, self.batch) for found in self._detect_group(group)]
 
     def _trial_run(self) -> tuple[int, ...]:
         """Run once on grey and return the output's shape: what a model states of itself may leave it open."""

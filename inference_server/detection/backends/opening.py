@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inference_server.core.memory import is_out_of_memory
+from inference_server.core.model import ModelUnavailable
 from inference_server.detection.backends.network import Network, NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork, Provider
 from inference_server.detection.backends.openvino import OpenvinoNetwork
+from inference_server.detection.backends.provider import CUDA, device_of
 from inference_server.detection.backends.pytorch import PytorchNetwork
 from inference_server.detection.backends.tensorrt import engine_key, load_built
 from inference_server.detection.detector import Detector
@@ -72,10 +75,21 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A detector that is ready, and what is missing to the wanted one."""
+    """A detector that is ready, how many pictures it infers at a time, and what is missing to the wanted one."""
 
     detector: Detector
     shortfall: Shortfall | None = None
+    batch: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it really runs on an NVIDIA GPU."""
+        return device_of(self.detector.provider) == CUDA
+
+    @property
+    def occupant(self) -> Detector:
+        """What takes the memory, as long as it lives."""
+        return self.detector
 
 
 type Load = Callable[[Path, DetectorSettings, Device], Network]
@@ -83,26 +97,38 @@ type Loaders = Mapping[Backend, Load]
 
 
 def open_detector(
-    model: ResolvedModel, settings: DetectorSettings, loaders: Loaders, quantised: QuantisedModels | None = None
+    model: ResolvedModel,
+    settings: DetectorSettings,
+    loaders: Loaders,
+    *,
+    quantised: QuantisedModels | None = None,
+    no_room: ModelUnavailable | None = None,
 ) -> Opened:
     """Return a detector on the first candidate that works. Blocks for seconds.
 
     For int8 the model's form among the `quantised` ones is taken; where there is none that may be used, the model
-    itself judges. Raises DetectorUnusable, when nothing can run the model.
+    itself judges. `no_room` says why it must not be on an NVIDIA GPU. Raises DetectorUnusable, when nothing can run the
+    model, and MemoryError where memory ran out on each device of a kind: whoever holds the budget can make room.
     """
     settings = _for_model(model, settings)
     settings, shortfall = _with_form(model, settings, quantised)
     failures: list[Exception] = []
+    full: MemoryError | None = None
     for candidate in candidates(settings, model.path):
+        if full is not None and candidate.device is not Device.CUDA:
+            raise full
         try:
-            detector = _open(candidate, model, settings, loaders, quantised)
+            detector = _open(candidate, model, settings, loaders, quantised=quantised, no_room=no_room)
         except (BackendUnavailable, DetectorUnusable) as error:
+            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                full = full or MemoryError(f"{candidate}: {error}")
             _LOGGER.log(_severity(candidate, error), "The detector cannot run on %s: %s", candidate, error)
             failures.append(error)
             shortfall = shortfall or _shortfall(candidate, error)
         else:
-            return Opened(detector, shortfall or _missing_precision(candidate, settings, failures))
-    raise _unusable(model, failures)
+            lacking = shortfall or _missing_precision(candidate, settings, failures)
+            return Opened(detector, lacking, detector.batch)
+    raise full or _unusable(model, failures)
 
 
 def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:
@@ -237,15 +263,22 @@ def _open(
     model: ResolvedModel,
     settings: DetectorSettings,
     loaders: Loaders,
+    *,
     quantised: QuantisedModels | None,
-) -> Detector:
+    no_room: ModelUnavailable | None,
+) -> NetworkDetector:
     if candidate.device not in DEVICES[candidate.backend]:
         allowed = ", ".join(sorted(DEVICES[candidate.backend]))
         raise BackendUnavailable("it does not run there", f"Set detector.device to one of {allowed}.")
+    if no_room is not None and candidate.device is Device.CUDA:
+        raise BackendUnavailable(str(no_room), no_room.remedy)
     chosen = settings.model_copy(update={"precision": candidate.precision})
+    device = candidate.device
+    if no_room is not None and candidate.backend is Backend.PYTORCH:
+        device = Device.CPU  # where it would choose by itself
     try:
         path = _path(candidate, model, quantised)
-        network = loaders[candidate.backend](path, chosen, candidate.device)
+        network = loaders[candidate.backend](path, chosen, device)
         return NetworkDetector(network, chosen, name=model.name)
     except (BackendUnavailable, DetectorUnusable):
         raise

@@ -54,7 +54,7 @@ class House:
             self.cache,
             self.builder,
             source_of=self.source_of,
-            open_again=self.open,
+            open_again=self.opened,
             health=self.bench.health,
         )
 
@@ -68,7 +68,11 @@ class House:
         async def resolve() -> ResolvedModel:
             return self.model
 
-        await self.bench.judging.load(resolve, self.open)
+        await self.bench.judging.load(resolve, self.opened)
+
+    async def opened(self, model: ResolvedModel, _engine_bytes: int = 0) -> Opened:
+        """Open the detector on a thread."""
+        return await asyncio.to_thread(self.open, model)
 
     def health(self, name: str) -> ComponentHealth | None:
         """Return a component's report."""

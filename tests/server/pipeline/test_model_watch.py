@@ -88,9 +88,10 @@ class House:
                 raise NO_ROUTE
             return best
 
-        await self.judging.load(
-            lambda: self.watch.resolve(resolve), lambda _: Opened(ScriptedDetector()), pause=self.watch.pause
-        )
+        async def open_model(_model: ResolvedModel) -> Opened:
+            return Opened(ScriptedDetector())
+
+        await self.judging.load(lambda: self.watch.resolve(resolve), open_model, pause=self.watch.pause)
 
     async def until_used(self, model_id: str) -> None:
         """Return once this model judges."""

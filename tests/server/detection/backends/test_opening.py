@@ -29,6 +29,7 @@ from inference_server.detection.detector import Picture
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
 from inference_server.models.digest import sha256_of
 from inference_server.models.engines import EngineKey
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.quantised import Check, Form, Method, QuantisedModels, Report
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import Backend, DetectorSettings, Device, Precision
@@ -235,11 +236,29 @@ def test_candidates_are_named_for_people() -> None:
 def test_what_a_library_raises_by_surprise_does_not_keep_the_next_one_from_trying(
     model: ResolvedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    got = opened(model, DetectorSettings(backend=Backend.TENSORRT), {Backend.TENSORRT: MemoryError("of the GPU")})
+    got = opened(model, DetectorSettings(backend=Backend.TENSORRT), {Backend.TENSORRT: KeyError("of the GPU")})
     assert got.detector.provider == "CPUExecutionProvider"
     assert got.shortfall is not None
-    assert got.shortfall.reason == "it failed (MemoryError: of the GPU)"
+    assert got.shortfall.reason == "it failed (KeyError: 'of the GPU')"
     assert "Traceback" in caplog.text
+
+
+FULL = RuntimeError("CUDA out of memory")
+
+
+def test_memory_that_runs_out_on_a_gpu_is_left_to_who_can_make_room(model: ResolvedModel) -> None:
+    with pytest.raises(MemoryError, match=r"TensorRT on an NVIDIA GPU .*CUDA out of memory"):
+        opened(model, DetectorSettings(), {Backend.TENSORRT: FULL})
+
+
+def test_without_room_on_the_gpu_it_is_not_tried(model: ResolvedModel) -> None:
+    no_room = ModelUnavailable("the GPU is full", "Choose a smaller model.")
+    got = open_detector(
+        model, DetectorSettings(device=Device.AUTO), default_loaders(model.path.parent), no_room=no_room
+    )
+    assert (got.on_gpu, got.batch) == (False, 1)
+    assert got.shortfall is not None
+    assert (got.shortfall.reason, got.shortfall.remedy) == ("the GPU is full", "Choose a smaller model.")
 
 
 def test_a_file_for_a_backend_that_does_not_run_on_the_named_device_is_told(tmp_path: Path) -> None:
@@ -280,16 +299,16 @@ def test_8_bit_numbers_are_tried_before_the_model_itself() -> None:
 def test_a_quantised_form_is_used_by_what_may_use_it(model: ResolvedModel) -> None:
     loaders = default_loaders(model.path.parent)
     by_both = quantised(model, GOOD, replace(GOOD, runtime=Backend.OPENVINO))
-    got = open_detector(model, INT8, loaders, by_both)
+    got = open_detector(model, INT8, loaders, quantised=by_both)
     assert (sees(got), got.shortfall, got.detector.provider) == (Label.DOG, None, "OpenVINO CPU int8")
     got = open_detector(
-        model, INT8, loaders, quantised(model, GOOD, replace(GOOD, runtime=Backend.OPENVINO, refused="no"))
+        model, INT8, loaders, quantised=quantised(model, GOOD, replace(GOOD, runtime=Backend.OPENVINO, refused="no"))
     )
     assert (sees(got), got.shortfall, got.detector.provider) == (Label.DOG, None, "CPUExecutionProvider")
 
 
 def test_without_a_quantised_form_the_model_judges_and_the_command_is_named(model: ResolvedModel) -> None:
-    got = open_detector(model, INT8, default_loaders(model.path.parent), quantised_below(model.path.parent))
+    got = open_detector(model, INT8, default_loaders(model.path.parent), quantised=quantised_below(model.path.parent))
     assert sees(got) is Label.PERSON
     assert got.shortfall is not None
     assert got.shortfall.message(got.detector.provider) == (
@@ -302,7 +321,7 @@ def test_a_form_that_nothing_here_may_use_is_told(model: ResolvedModel) -> None:
     """It was good on OpenVINO, which went meanwhile."""
     forms = quantised(model, replace(GOOD, runtime=Backend.OPENVINO))
     loaders = default_loaders(model.path.parent) | {Backend.OPENVINO: failing_load(ABSENT)}
-    got = open_detector(model, INT8, loaders, forms)
+    got = open_detector(model, INT8, loaders, quantised=forms)
     assert sees(got) is Label.PERSON
     assert got.shortfall is not None
     assert got.shortfall.reason == "its quantised form was not compared on onnx"
