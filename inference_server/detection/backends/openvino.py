@@ -10,7 +10,6 @@ runs the main program a second time. That package is kept from being found, inst
 
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -45,7 +44,7 @@ class OpenvinoNetwork:
         """
         name = _DEVICES[device]
         _require_node(device)
-        openvino = _library()
+        openvino = library()
         core = openvino.Core()
         _require(core, name, settings.precision)
         model = _read(core, path)
@@ -94,14 +93,8 @@ class OpenvinoNetwork:
             self._requests.put(request)
 
 
-@cache
-def devices() -> tuple[str, ...]:
-    """Return the devices that OpenVINO finds ("CPU", "GPU", "GPU.1", "NPU"...). Raises BackendAbsent."""
-    return tuple(_library().Core().available_devices)
-
-
-def _library() -> Any:
-    """Import the library, without its reports to its maker. Raises BackendAbsent."""
+def library() -> Any:
+    """Return the library, without its reports to its maker. Raises BackendAbsent."""
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # so that importing it fails, as the library allows for
     try:
         import openvino  # noqa: PLC0415 - an extra

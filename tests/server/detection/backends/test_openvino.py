@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _capabilities() -> list[str]:
-    return list(openvino._library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(openvino.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def test_f32_is_forced() -> None:
