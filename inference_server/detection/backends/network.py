@@ -94,12 +94,20 @@ class NetworkDetector:
         return [found for group in batched(pictures, size) for found in self._detect_group(group)]
 
     def _trial_run(self) -> tuple[int, ...]:
-        """Run once on grey and return the output's shape: what a model states of itself may leave it open."""
-        count = self._network.input.batch or 1
+        """Run on grey and return the output's shape: what a model states of itself may leave it open.
+
+        One picture and the largest batch: some models take any number and answer for one, and memory may not last.
+        """
+        fixed = self._network.input.batch
+        shapes = [self._tried(count) for count in dict.fromkeys((fixed or 1, fixed or self._settings.max_batch))]
+        return shapes[0]
+
+    def _tried(self, count: int) -> tuple[int, ...]:
         try:
             output = self._network.run(empty_batch(count, self._network.input.size))
         except Exception as error:  # the libraries' errors have no common base class
-            raise DetectorUnusable(f"the trial run failed: {error}") from error
+            of = f" with {count} pictures" if count > 1 else ""
+            raise DetectorUnusable(f"the trial run{of} failed: {error}") from error
         if output.nbytes > MOST_OUTPUT_BYTES * count:
             raise DetectorUnusable(
                 f"at most {MOST_OUTPUT_BYTES >> 20} MiB of output for a picture were expected; found {output.shape}, "

@@ -52,7 +52,8 @@ class OnnxNetwork:
         _require(provider)
         threads = threads_of(settings)
         self._parallel = min(PARALLEL, threads)
-        self._session = _open(path, math.ceil(threads / self._parallel), _providers(provider, settings, engines))
+        chosen = _providers(provider, path, settings, engines)
+        self._session = _open(path, math.ceil(threads / self._parallel), chosen)
         if (got := self.provider) != provider:
             raise BackendUnavailable(f"ONNX Runtime dropped {provider} and took {got}", _DRIVER_REMEDY)
         self._metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -113,7 +114,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _providers(
-    provider: Provider, settings: DetectorSettings, engines: Path | None
+    provider: Provider, path: Path, settings: DetectorSettings, engines: Path | None
 ) -> list[Provider | tuple[Provider, dict[str, str]]]:
     """Return the providers in order of preference, each with its options."""
     # Without this 32-bit numbers are rounded to 19 bits on the way into a multiplication.
@@ -125,10 +126,20 @@ def _providers(
             return [cuda, Provider.CPU]
         case Provider.TENSORRT:
             options = {"trt_fp16_enable": str(settings.precision is Precision.F16)}
+            options |= _profile(model_input(path, settings), settings.max_batch)
             if engines is not None:
                 engines.mkdir(parents=True, exist_ok=True)
                 options |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(engines)}
             return [(Provider.TENSORRT, options), cuda, Provider.CPU]
+
+
+def _profile(given: ModelInput, most: int) -> dict[str, str]:
+    """Return the batches for which TensorRT builds: without them it builds anew, for minutes, at each larger one."""
+    if given.batch is not None:
+        return {}
+    sides = f"3x{given.size}x{given.size}"
+    counts = {"min": 1, "opt": most, "max": most}
+    return {f"trt_profile_{kind}_shapes": f"{given.name}:{count}x{sides}" for kind, count in counts.items()}
 
 
 def _open(path: Path, threads: int, providers: list[Provider | tuple[Provider, dict[str, str]]]) -> Any:

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from pydantic import ValidationError
 
+from inference_server.detection.backends import onnx
 from inference_server.detection.backends.opening import (
     Candidate,
     Load,
@@ -235,3 +236,17 @@ def test_a_file_for_a_backend_that_does_not_run_on_the_named_device_is_told(tmp_
         DetectorUnusable, match=r"it does not run there\. Set detector\.device to one of auto, cpu, cuda"
     ):
         opened(checkpoint, DetectorSettings(device=Device.NPU))
+
+
+def test_the_tensorrt_provider_is_told_its_batches_beforehand(tmp_path: Path) -> None:
+    """Otherwise it builds an engine in the middle of judging, at the first batch that is larger than all before."""
+    settings = DetectorSettings(max_batch=8, precision=Precision.F16)
+    path = constant_model(tmp_path / "m.onnx", end_to_end())
+    (name, options), *_ = onnx._providers(onnx.Provider.TENSORRT, path, settings, tmp_path / "engines")
+    assert name == "TensorrtExecutionProvider"
+    assert options["trt_profile_min_shapes"] == f"images:1x3x{SIZE}x{SIZE}"
+    assert options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"] == f"images:8x3x{SIZE}x{SIZE}"
+    assert (options["trt_fp16_enable"], options["trt_engine_cache_path"]) == ("True", str(tmp_path / "engines"))
+    fixed = constant_model(tmp_path / "f.onnx", end_to_end(), input_shape=(2, 3, SIZE, SIZE))
+    (_, options), *_ = onnx._providers(onnx.Provider.TENSORRT, fixed, settings, None)
+    assert options == {"trt_fp16_enable": "True"}
