@@ -6,7 +6,9 @@ session really runs on is compared with what was asked for.
 """
 
 import math
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -50,6 +52,8 @@ class OnnxNetwork:
         Raises BackendUnavailable where the provider cannot be had, DetectorUnusable for a file that cannot serve.
         """
         _require(provider)
+        if provider is not Provider.CPU:
+            _find_cuda()
         threads = threads_of(settings)
         self._parallel = min(PARALLEL, threads)
         chosen = _providers(provider, path, settings, engines)
@@ -103,6 +107,15 @@ def _require(provider: Provider) -> None:
     if _is_installed("onnxruntime") and _is_installed("onnxruntime-gpu"):
         reason += " (onnxruntime and onnxruntime-gpu are both installed, and the former's files won)"
     raise BackendAbsent(reason, GPU_REMEDY)
+
+
+def _find_cuda() -> None:
+    """Load CUDA and cuDNN from the packages that the extra gpu installs: the providers look on the system's path alone.
+
+    What is not there is left to the provider, which says what it lacks. The library prints; stdout is for answers.
+    """
+    with redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()
 
 
 def _is_installed(name: str) -> bool:
