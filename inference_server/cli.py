@@ -86,7 +86,7 @@ def _explain(error: ValidationError | SettingsError) -> str:
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"  {path}: {problem['msg']} (environment: {variable})")
+        lines.append(f"  {path}: {problem['msg'].removeprefix('Value error, ')} (environment: {variable})")
     return "\n".join(lines)
 
 

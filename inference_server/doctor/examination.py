@@ -63,6 +63,7 @@ async def diagnose(
         blocking("extras", lambda: extras.look(settings)),
         Check("sources", lambda: network.look(settings, clock, addresses)),
         blocking("detector", tried_detector, SLOW_SECONDS),
+        Check("detector", lambda: detector.elsewhere(settings), SLOW_SECONDS),
     )
     return await examine(checks, clock)
 

@@ -126,8 +126,7 @@ def lacking(tier: Tier, hardware: Hardware) -> str | None:
         if devices.gpu is None and devices.npu is None:
             return "no GPU or NPU of Intel is shown under /dev/dri or /dev/accel"
         if not devices.usable:
-            missing = "the extra openvino is not installed" if not devices.openvino else "this user may not open it"
-            return f"{devices.gpu or devices.npu} is there, but {missing}"
+            return f"{devices.gpu or devices.npu} is there, but {devices.obstacle}"
     if hardware.memory.usable < tier.memory_bytes:
         return f"its models want {_gib(tier.memory_bytes)} of memory, and {_gib(hardware.memory.usable)} may be used"
     return None

@@ -68,9 +68,13 @@ class Shortfall:
     reason: str
     remedy: str
 
+    def fact(self, got: str) -> str:
+        """Say what is so, with what the detector runs on instead."""
+        return f"The detector should run on {self.wanted}, but {self.reason}. It runs on {got} instead."
+
     def message(self, got: str) -> str:
-        """Say all of it, with what the detector runs on instead."""
-        return f"The detector should run on {self.wanted}, but {self.reason}. It runs on {got} instead. {self.remedy}"
+        """Say all of it, with the remedy."""
+        return f"{self.fact(got)} {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)

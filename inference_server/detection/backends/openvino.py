@@ -10,7 +10,7 @@ runs the main program a second time. That package is kept from being found, inst
 
 import sys
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -45,14 +45,14 @@ class OpenvinoNetwork:
         """
         name = _DEVICES[device]
         _require_node(device)
-        openvino = _library()
+        openvino = library()
         core = openvino.Core()
         _require(core, name, settings.precision)
         model = _read(core, path)
         self._metadata = _metadata(model)
         check_outputs([_shape(output) for output in model.outputs])
-        self._input = read_input([_raw(openvino, given) for given in model.inputs], self._metadata, settings.input_size)
-        _fix_size(model, self._input)
+        given = read_input([_raw(openvino, given) for given in model.inputs], self._metadata, settings.input_size)
+        self._input = _fixed(model, given, alone=settings.max_batch == 1 or device is Device.NPU)
         threads = threads_of(settings)
         self._compiled = _compiled(core, model, name, settings, threads)
         self._provider = _provider(self._compiled, settings.precision)
@@ -94,14 +94,8 @@ class OpenvinoNetwork:
             self._requests.put(request)
 
 
-@cache
-def devices() -> tuple[str, ...]:
-    """Return the devices that OpenVINO finds ("CPU", "GPU", "GPU.1", "NPU"...). Raises BackendAbsent."""
-    return tuple(_library().Core().available_devices)
-
-
-def _library() -> Any:
-    """Import the library, without its reports to its maker. Raises BackendAbsent."""
+def library() -> Any:
+    """Return the library, without its reports to its maker. Raises BackendAbsent."""
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # so that importing it fails, as the library allows for
     try:
         import openvino  # noqa: PLC0415 - an extra
@@ -153,10 +147,15 @@ def _metadata(model: Any) -> Mapping[str, str]:
     return found
 
 
-def _fix_size(model: Any, given: ModelInput) -> None:
-    """Give a model that takes any size its one size: what is known when compiling need not be found out each time."""
-    if any(side is None for side in _shape(model.inputs[0])[2:]):
-        model.reshape([given.batch or -1, 3, given.size, given.size])
+def _fixed(model: Any, given: ModelInput, *, alone: bool) -> ModelInput:
+    """Give a model its one size, and where pictures come alone that too: what is known need not be found out each time.
+
+    NPUs compile nothing whose shape is open.
+    """
+    fixed = replace(given, batch=1) if alone and given.batch is None else given
+    if None in _shape(model.inputs[0]):
+        model.reshape([fixed.batch or -1, 3, fixed.size, fixed.size])
+    return fixed
 
 
 def _compiled(core: Any, model: Any, device: str, settings: DetectorSettings, threads: int) -> Any:

@@ -6,8 +6,6 @@ GPU_BATCH = 8
 """Pictures per inference on an NVIDIA GPU: most of what batching gains, at little wait and memory."""
 
 _KINDS = {"cuda": CUDA, "tensorrt": CUDA, "gpu": "gpu", "npu": "npu", "cpu": "cpu"}
-_BUILDS_FOR_EACH_SIZE = "TensorrtExecutionProvider"
-"""It builds an engine of its own, for minutes, whenever a batch has a size that it has not seen."""
 
 
 def device_of(provider: str) -> str:
@@ -23,4 +21,4 @@ def engine_of(provider: str) -> str:
 
 def batch_of(provider: str) -> int:
     """Return how many pictures at a time suit it, where the settings do not say: a processor's caches like one best."""
-    return GPU_BATCH if device_of(provider) == CUDA and provider != _BUILDS_FOR_EACH_SIZE else 1
+    return GPU_BATCH if device_of(provider) == CUDA else 1

@@ -168,7 +168,7 @@ def _gpu(runtime: Any) -> tuple[str, str]:
     """Return the first GPU's name and compute capability. Raises BackendAbsent."""
     status, count = runtime.cudaGetDeviceCount()
     if int(status) != 0 or not count:
-        raise BackendAbsent(f"CUDA finds no GPU ({status!s})", _DRIVER)
+        raise BackendAbsent(f"CUDA finds no GPU ({_name_of(status)})", _DRIVER)
     properties = _checked(runtime.cudaGetDeviceProperties(0))
     name = properties.name
     return (name.decode() if isinstance(name, bytes) else str(name)).strip(
@@ -180,8 +180,13 @@ def _checked(answer: tuple[Any, ...]) -> Any:
     """Return what a call of CUDA's runtime gave. Raises RuntimeError for its status."""
     status, *values = answer
     if int(status) != 0:
-        raise RuntimeError(f"CUDA: {status!s}")
+        raise RuntimeError(f"CUDA: {_name_of(status)}")
     return values[0] if values else None
+
+
+def _name_of(status: Any) -> str:
+    """Return the name of a status of CUDA, such as cudaErrorInsufficientDriver."""
+    return str(getattr(status, "name", status))
 
 
 def _ports(trt: Any, engine: Any) -> tuple[list[RawInput], str]:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from inference_server.core.detection import Label
-from inference_server.detection.backends import opening
+from inference_server.detection.backends import onnx, opening
 from inference_server.detection.backends.opening import (
     Candidate,
     Load,
@@ -346,3 +346,44 @@ def test_an_engine_in_8_bits_is_built_from_a_form_that_tensorrt_takes(
     forms.path("m").unlink()
     path, found = engine_source(model, wanted, forms)
     assert (path, found.precision) == (model.path, "f32"), "the model's own engine judges meanwhile"
+
+
+def test_the_tensorrt_provider_is_told_its_batches_beforehand(tmp_path: Path) -> None:
+    """Otherwise it builds an engine in the middle of judging, at the first batch that is larger than all before."""
+    path = constant_model(tmp_path / "m.onnx", end_to_end())
+    options = _tensorrt_options(path, tmp_path / "engines")
+    assert options["trt_profile_min_shapes"] == f"images:1x3x{SIZE}x{SIZE}"
+    assert options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"] == f"images:8x3x{SIZE}x{SIZE}"
+    assert (options["trt_fp16_enable"], options["trt_engine_cache_path"]) == ("True", str(tmp_path / "engines"))
+    fixed = constant_model(tmp_path / "f.onnx", end_to_end(), input_shape=(2, 3, SIZE, SIZE))
+    assert _tensorrt_options(fixed, None) == {"trt_fp16_enable": "True"}
+
+
+def _tensorrt_options(path: Path, engines: Path | None) -> dict[str, str]:
+    settings = DetectorSettings(max_batch=8, precision=Precision.F16)
+    first, *_ = onnx._providers(onnx.Provider.TENSORRT, path, settings, engines)
+    assert isinstance(first, tuple)
+    assert first[0] == "TensorrtExecutionProvider"
+    return first[1]
+
+
+@pytest.mark.parametrize(("device", "looked"), [("cuda", [()]), ("cpu", [])])
+def test_cuda_is_found_in_the_packages_that_the_extra_installs(
+    model: ResolvedModel,
+    device: str,
+    looked: list[tuple[()]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """ONNX Runtime finds them only when it is told to, and prints about it."""
+    calls: list[tuple[()]] = []
+
+    def preload() -> None:
+        calls.append(())
+        sys.stdout.write("Failed to load libcudnn.so.9")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(onnx.Provider))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    open_detector(model, DetectorSettings(backend=Backend.ONNX, device=Device(device)), default_loaders(model.path))
+    assert calls == looked
+    assert capsys.readouterr().out == ""
