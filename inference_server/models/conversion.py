@@ -9,7 +9,7 @@ from pathlib import Path
 from inference_server.models import export_ultralytics
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.errors import ConversionError, ExporterMissingError
-from inference_server.models.tools import run_tool
+from inference_server.models.programs import run_program
 
 EXPORTER_PACKAGE = "ultralytics==8.4.190"
 """What the extra `export` installs; kept equal to it by a test."""
@@ -54,7 +54,7 @@ async def _run(*command: str) -> tuple[int, bytes]:
     with tempfile.TemporaryDirectory(prefix="export-") as settings:
         environment = {**export_ultralytics.TOOL_ENVIRONMENT, "YOLO_CONFIG_DIR": settings}
         try:
-            return await run_tool(*command, seconds=_EXPORT_SECONDS, environment=environment)
+            return await run_program(*command, seconds=_EXPORT_SECONDS, environment=environment)
         except TimeoutError as error:
             raise ConversionError(f"the exporter took more than {_EXPORT_SECONDS:.0f} seconds") from error
 

@@ -31,6 +31,8 @@ def build(weights: Path, target: Path, precision: str, size: int, most: int) -> 
         _restore_biases(model, onnx)
         if hasattr(trt.BuilderFlag, "INT8"):  # from TensorRT 11 on the model's own numbers are taken unasked
             config.set_flag(trt.BuilderFlag.INT8)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)  # which rounds 32-bit numbers to 19 bits on the way
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.SerializeToString()):

@@ -21,8 +21,8 @@ from inference_server.models.copying import copy_told
 from inference_server.models.digest import Progress, silent
 from inference_server.models.errors import SourceError
 from inference_server.models.https import Expected, fetch_https
+from inference_server.models.programs import run_program
 from inference_server.models.threads import Stop, in_thread
-from inference_server.models.tools import run_tool
 
 _TOTAL_SECONDS = 900.0
 _MOST_DESCRIBED = 1 << 20
@@ -59,7 +59,7 @@ async def _packed_by_npm(npm: str, package: str, folder: Path) -> Path:
         *(f"--pack-destination={folder}", "--", package),
     )
     try:
-        status, errors = await run_tool(*command, seconds=_TOTAL_SECONDS, folder=folder)
+        status, errors = await run_program(*command, seconds=_TOTAL_SECONDS, folder=folder)
     except TimeoutError as error:
         raise SourceError(f"the registry took more than {_TOTAL_SECONDS:.0f} seconds") from error
     tarballs = list(folder.glob("*.tgz"))

@@ -16,8 +16,8 @@ from inference_server.models.catalogue import PypiSource
 from inference_server.models.copying import copy_told
 from inference_server.models.digest import Progress
 from inference_server.models.errors import SourceError
+from inference_server.models.programs import run_program
 from inference_server.models.threads import Stop, in_thread
-from inference_server.models.tools import run_tool
 
 _SOCKET_SECONDS = "10"
 _TOTAL_SECONDS = 900.0
@@ -40,7 +40,7 @@ async def _download_wheel(requirement: str, folder: Path) -> Path:
         *("--retries", "1", "--timeout", _SOCKET_SECONDS, "--dest", str(folder), requirement),
     )
     try:
-        status, errors = await run_tool(*command, seconds=_TOTAL_SECONDS)
+        status, errors = await run_program(*command, seconds=_TOTAL_SECONDS)
     except TimeoutError as error:
         raise SourceError(f"the package index took more than {_TOTAL_SECONDS:.0f} seconds") from error
     wheels = list(folder.glob("*.whl"))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-async def run_tool(
+async def run_program(
     *command: str, seconds: float, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
     """Run a program and return its exit status and what it wrote to the error stream.
