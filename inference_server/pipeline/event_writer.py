@@ -13,8 +13,9 @@ from inference_server.core.detection import Sighting, Track
 from inference_server.core.event import Event
 from inference_server.detection.zones import tracks_in
 from inference_server.pipeline.batch import BatchRules, Segment, not_before
-from inference_server.risk.evidence import Evidence, is_night
+from inference_server.risk.evidence import Evidence, is_night, of_tracks
 from inference_server.risk.rules import assess
+from inference_server.risk.weights import load_weights
 from inference_server.settings import RiskSettings
 from inference_server.storage import events, frames, zones
 from inference_server.storage.events import EventChange
@@ -29,6 +30,7 @@ class EventWriter:
         self._rules = rules
         self._risk = risk
         self._zone = zone
+        self._weights = load_weights(risk.weights_file)
 
     async def write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
         """Start an event with the segment's sightings, or add these to the one that it continues; return it open."""
@@ -86,7 +88,7 @@ class EventWriter:
     def _assess(self, tracks: tuple[Track, ...], seen_at: datetime) -> Assessment:
         local = seen_at.astimezone(self._zone)
         night = is_night(local, self._risk.night_starts_hour, self._risk.night_ends_hour)
-        return assess(Evidence(tracks, local, night), self._clock)
+        return assess(Evidence(of_tracks(tracks), local, night), self._weights, self._clock)
 
 
 def _confidence(sighting: Sighting) -> float:
