@@ -81,6 +81,8 @@ cameras = Table(
     Column("clock_offset_seconds", Float),
     Column("watch_view", Boolean, nullable=False, server_default=true()),
     Column("view_problems", JSON, nullable=False, server_default="[]"),
+    Column("place", String(16), nullable=False, server_default="other"),
+    Column("leads_to", JSON, nullable=False, server_default="[]"),
 )
 
 clips = Table(
@@ -257,6 +259,15 @@ zones = Table(
     sqlite_autoincrement=True,
 )
 """Named areas of the cameras' pictures, as `core/zone.py` describes them."""
+
+home_context = Table(
+    "home_context",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("told", JSON, nullable=False),
+)
+"""One row: the state of the home as Home Assistant told it last."""
 
 assessments = Table(
     "assessments",
