@@ -73,7 +73,7 @@ class EventWriter:
         started_at = event.started_at if event else new[0].captured_at
         last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
         tracks = tracks_in((*known, *new), await zones.of_camera(connection, camera_id))
-        happening = Happening(camera_id, started_at, last_detection_at, tracks)
+        happening = Happening(camera_id, event.id if event else None, started_at, last_detection_at, tracks)
         evidence = await self._situations.evidence(connection, happening, self._clock.now())
         return EventChange(
             last_detection_at=last_detection_at,

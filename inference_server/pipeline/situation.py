@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from inference_server.core.baseline import HOUR, hour_of, slot_of
 from inference_server.core.context import STALE_AFTER, CameraPlace, HomeContext, Mode
 from inference_server.core.detection import Category, Track
 from inference_server.core.view import ViewProblem
+from inference_server.risk.baseline import by_category, counts, expectation
 from inference_server.risk.continuity import Before, stayed_before
-from inference_server.risk.evidence import Evidence, SeenElsewhere, Tampering, is_night, of_tracks
+from inference_server.risk.evidence import Evidence, Expectation, SeenElsewhere, Tampering, is_night, of_tracks
 from inference_server.settings import RiskSettings
-from inference_server.storage import home_context, surroundings
+from inference_server.storage import baselines, home_context, surroundings
 from inference_server.storage.surroundings import PastEvent, Placed
 
 CAME_CLOSER_WITHIN = timedelta(minutes=5)
@@ -38,6 +40,8 @@ class Happening:
     """An event as it is about to be judged."""
 
     camera_id: str
+    event_id: int | None
+    """None for one that begins."""
     started_at: datetime
     seen_at: datetime
     """When something was seen in it last."""
@@ -69,10 +73,24 @@ class Situations:
             place=here.place if here else CameraPlace.OTHER,
             context=known,
             context_lost_at=told.told_at.astimezone(self._zone) if told and told.is_stale(now) else None,
+            expectations=await self._expectations(connection, happening),
             stayed_before=stayed_before(happening.tracks, _of_camera(happening, before)),
             elsewhere=tuple(_elsewhere(happening, before, cameras)),
             tampering=tuple(_tampering(cameras, seen_at)),
         )
+
+    async def _expectations(self, connection: AsyncConnection, happening: Happening) -> tuple[Expectation, ...]:
+        camera_id, at = happening.camera_id, happening.seen_at
+        begin = hour_of(at)
+        slot = slot_of(begin.astimezone(self._zone))
+        known = by_category(await baselines.at_hour(connection, camera_id, slot))
+        if not any(known.values()):
+            return ()
+        sights = await baselines.first_sights(connection, camera_id, begin - HOUR, at, but_of=happening.event_id)
+        mine = [(track.label.category, track.first_seen_at) for track in happening.tracks]
+        seen = counts([*sights, *mine], begin, begin + HOUR)
+        found = (expectation(known[category], slot, at, category, seen[category]) for category in Category)
+        return tuple(item for item in found if item is not None)
 
     def _is_night(self, local: datetime, context: HomeContext | None) -> bool:
         if context is not None and context.mode is Mode.NIGHT:

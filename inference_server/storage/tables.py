@@ -269,6 +269,18 @@ home_context = Table(
 )
 """One row: the state of the home as Home Assistant told it last."""
 
+habits = Table(
+    "habits",
+    metadata,
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("category", String(16), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("objects", Float, nullable=False),
+    Column("hours", Float, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""What each camera usually sees in each hour of the week, as `core/baseline.py` describes it."""
+
 assessments = Table(
     "assessments",
     metadata,

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ async def _points(made: Bench) -> Mapping[str, int]:
     return {factor.name: factor.points for factor in latest.assessment.factors}
 
 
-async def _tell(made: Bench, **told: object) -> None:
-    context = HomeContext(made.clock.now(), **told)  # type: ignore[arg-type] - each test tells its own
+async def _tell(made: Bench, **told: Any) -> None:
+    context = HomeContext(made.clock.now(), **told)
     async with made.database.writing() as connection:
         await home_context.tell(connection, context)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The state of the home, and what the cameras look at."""
+"""The state of the home, what the cameras look at, and what they usually see."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,4 +22,15 @@ def upgrade() -> None:
         sa.Column("told_at", inference_server.storage.tables.UtcDateTime(timezone=True), nullable=False),
         sa.Column("told", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_home_context")),
+    )
+    op.create_table(
+        "habits",
+        sa.Column("camera_id", sa.String(length=64), nullable=False),
+        sa.Column("category", sa.String(length=16), nullable=False),
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("objects", sa.Float(), nullable=False),
+        sa.Column("hours", sa.Float(), nullable=False),
+        sa.Column("updated_at", inference_server.storage.tables.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["camera_id"], ["cameras.id"], name=op.f("fk_habits_camera_id_cameras")),
+        sa.PrimaryKeyConstraint("camera_id", "category", "slot", name=op.f("pk_habits")),
     )
