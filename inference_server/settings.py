@@ -514,13 +514,15 @@ class BackupSettings(Section):
 
 
 class RiskSettings(Section):
-    """The lowest score of each level above low, and when night is."""
+    """The lowest score of each level above low, when night is, and what factors weigh."""
 
     medium: int = 30
     high: int = 60
     critical: int = 85
     night_starts_hour: Annotated[int, Field(ge=0, le=23)] = 22
     night_ends_hour: Annotated[int, Field(ge=0, le=23)] = 6
+    weights_file: Path | None = None
+    """A file of the owner's own with other weights than the shipped ones."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "RiskSettings":

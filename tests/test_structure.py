@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest": {"core", "settings", "storage", "observability"},
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
     "doctor": {"core", "settings", "models", "hardware", "storage", "ingest", "detection"},
-    "api": {"core", "settings", "storage", "observability", "detection"},
+    "api": {"core", "settings", "storage", "observability", "detection", "risk"},
     "detector_service": {
         "core",
         "settings",
