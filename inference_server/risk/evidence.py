@@ -1,66 +1,139 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the rules judge by."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from inference_server.core.detection import Category, Label, Track, ZoneType, ZoneVisit
+from inference_server.core.context import CameraPlace, HomeContext
+from inference_server.core.detection import Category, Direction, Track, ZoneType, ZoneVisit
+from inference_server.core.observation import Identity, Observation, Observed
+from inference_server.core.view import ViewProblem
+
+SURE_OF_IDENTITY = 0.75
+"""The confidence from which a match counts."""
+_MOST_OF_ITS_FRAMES = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One object of an event and all that is known of it."""
+
+    track: Track
+    observed: tuple[Observation, ...] = ()
+    identity: Identity | None = None
+
+    @property
+    def category(self) -> Category:
+        """What kind of object it is."""
+        return self.track.label.category
+
+    @property
+    def known_as(self) -> Identity | None:
+        """Whom it surely is, if that is known."""
+        return self.identity if self.identity and self.identity.confidence >= SURE_OF_IDENTITY else None
+
+    def best(self, kind: Observed) -> Observation | None:
+        """Return the surest observation of a kind."""
+        return max((o for o in self.observed if o.kind is kind), key=lambda o: o.confidence, default=None)
+
+    def visits(self, kind: ZoneType) -> tuple[ZoneVisit, ...]:
+        """Return its visits to zones of a type."""
+        return tuple(visit for visit in self.track.zones if visit.type is kind)
+
+    @property
+    def came_in_over(self) -> tuple[str, ...]:
+        """The zones whose lines it crossed inward, by name."""
+        return tuple(sorted({c.name for c in self.track.crossings if c.direction is Direction.IN}))
+
+    def is_only_in(self, kind: ZoneType) -> bool:
+        """Return whether it was in zones of a type nearly all of the time and in no other zone."""
+        there = sum(visit.frames for visit in self.track.zones)
+        types = {visit.type for visit in self.track.zones}
+        return there >= _MOST_OF_ITS_FRAMES * self.track.frames and types == {kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a camera usually sees of a kind of object at this hour of the week, and what it sees now."""
+
+    category: Category
+    expected: float
+    """Distinct objects in this hour."""
+    seen: int
+    """Distinct objects in this hour so far, those of the event included."""
+    chance: float
+    """Of at least so many, 0 to 1."""
+    weeks: float
+    """How many weeks of this hour the expectation rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenElsewhere:
+    """A sighting on another camera shortly before. `further_out`: that camera lies before this one on the way in."""
+
+    camera: str
+    category: Category
+    ago: timedelta
+    further_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """Somebody's hand on a camera shortly before."""
+
+    camera: str
+    problem: ViewProblem
+    ago: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the owner's feedback on similar events says: points to add, and why."""
+
+    points: int
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An event as the rules see it. `now` is in the home's time zone."""
+    """An event as the rules see it. `now` is in the home's time zone.
 
-    tracks: tuple[Track, ...]
+    `context` is None where nobody tells, or told too long ago: then `context_lost_at` says since when it is not known.
+    """
+
+    subjects: tuple[Subject, ...]
     now: datetime
     night: bool
-
-    def of(self, category: Category) -> tuple[Track, ...]:
-        """Return the tracks of one kind of object."""
-        return tuple(track for track in self.tracks if track.label.category is category)
+    place: CameraPlace = CameraPlace.OTHER
+    context: HomeContext | None = None
+    context_lost_at: datetime | None = None
+    stayed_before: timedelta = timedelta(0)
+    """How long people were in view in the events that directly precede this one."""
+    expectations: tuple[Expectation, ...] = ()
+    elsewhere: tuple[SeenElsewhere, ...] = ()
+    nights_visited: int = 0
+    """Of the last fourteen, tonight included, in which the same unknown one came."""
+    tampering: tuple[Tampering, ...] = ()
+    lesson: Lesson | None = None
 
     @property
-    def longest_stay(self) -> timedelta:
-        """How long the person that stayed longest was in view."""
-        return max((stay(track) for track in self.of(Category.PERSON)), default=timedelta(0))
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks of all objects."""
+        return tuple(subject.track for subject in self.subjects)
 
-    def visits(self, kind: ZoneType, *categories: Category) -> tuple[ZoneVisit, ...]:
-        """Return the visits to zones of a type by these kinds of object."""
-        tracks = (track for track in self.tracks if track.label.category in categories)
-        return tuple(visit for track in tracks for visit in track.zones if visit.type is kind)
+    def of(self, category: Category) -> tuple[Subject, ...]:
+        """Return the objects of one kind."""
+        return tuple(subject for subject in self.subjects if subject.category is category)
 
-
-def stay(track: Track) -> timedelta:
-    """Return the time between a track's first and last sight."""
-    return track.dwell
-
-
-def is_only_in(track: Track, kind: ZoneType) -> bool:
-    """Return whether a track was in zones of a type nearly all of the time and in no other zone."""
-    there = sum(visit.frames for visit in track.zones)
-    return there >= MOST_OF_ITS_FRAMES * track.frames and {visit.type for visit in track.zones} == {kind}
+    @property
+    def sure(self) -> float:
+        """The highest confidence of any detection."""
+        return max((subject.track.confidence for subject in self.subjects), default=0.0)
 
 
-MOST_OF_ITS_FRAMES = 0.8
-
-
-def whereabouts(tracks: Iterable[Track]) -> str:
-    """Return where the most telling zone was visited, in plain English: 'at the entry "Front door"'; "" for none."""
-    visits = sorted((_TELLING[visit.type], visit.name) for track in tracks for visit in track.zones)
-    return f'{tuple(_PLACES.values())[visits[0][0]]} "{visits[0][1]}"' if visits else ""
-
-
-_PLACES = {
-    ZoneType.RESTRICTED: "in the restricted zone",
-    ZoneType.ENTRY: "at the entry",
-    ZoneType.YARD: "in the yard",
-    ZoneType.DRIVEWAY: "on the driveway",
-    ZoneType.SIDEWALK: "on the sidewalk",
-    ZoneType.IGNORE: "in the zone",
-}
-_TELLING = {kind: place for place, kind in enumerate(_PLACES)}
+def of_tracks(tracks: tuple[Track, ...]) -> tuple[Subject, ...]:
+    """Return tracks as objects of which no more is known."""
+    return tuple(Subject(track) for track in tracks)
 
 
 def is_night(local: datetime, starts_hour: int, ends_hour: int) -> bool:
@@ -70,29 +143,3 @@ def is_night(local: datetime, starts_hour: int, ends_hour: int) -> bool:
     if starts_hour < ends_hour:
         return starts_hour <= local.hour < ends_hour
     return local.hour >= starts_hour or local.hour < ends_hour
-
-
-_PLURALS = {
-    Label.PERSON: "people",
-    Label.BICYCLE: "bicycles",
-    Label.CAR: "cars",
-    Label.MOTORCYCLE: "motorcycles",
-    Label.BUS: "buses",
-    Label.TRUCK: "trucks",
-    Label.BIRD: "birds",
-    Label.CAT: "cats",
-    Label.DOG: "dogs",
-}
-
-
-def describe(tracks: Iterable[Track]) -> str:
-    """Return what was seen in plain English: "4 people and a bus"."""
-    counts = Counter(track.label for track in tracks)
-    parts = [
-        f"{counts[label]} {_PLURALS[label]}" if counts[label] > 1 else f"a {label.value}"
-        for label in Label
-        if counts[label]
-    ]
-    if len(parts) < 2:
-        return "".join(parts) or "nothing"
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
