@@ -113,7 +113,8 @@ def test_the_image_of_the_analyst_is_sound_and_compiles_as_the_tests_do() -> Non
     assert (found.returncode, found.stdout) == (0, "")
     text = file.read_text()
     app = (DEPLOY.parent / "addon" / "Dockerfile").read_text()
-    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == re.findall(r"^FROM (\S+)", app, re.MULTILINE)
+    bases = set(re.findall(r"^FROM (\S+:\S+)", text, re.MULTILINE))
+    assert bases == set(re.findall(r"^FROM (\S+:\S+)", app, re.MULTILINE)), "both images share their bases"
     bootstrap = (DEPLOY.parent / "scripts" / "lib" / "bootstrap.sh").read_text()
     [flags] = re.findall(r'^LANGUAGE_FLAGS="([^"]*)"', bootstrap, re.MULTILINE)
     assert flags.replace("\\\n", "") in text
