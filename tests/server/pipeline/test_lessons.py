@@ -61,8 +61,7 @@ async def test_five_false_alarms_make_the_next_one_low_until_they_are_withdrawn(
     assert first["effect"]["asks"] == 14.5 - 35
     assert (first["effect"]["judged_again"], first["effect"]["lowered"]) == (5, 0)
     assert {item["after"]["score"] for item in first["effect"]["items"]} == {30}
-    for event in alarms[1:]:
-        last = await _say(client, event, "false_alarm")
+    *_, last = [await _say(client, event, "false_alarm") for event in alarms[1:]]
     assert (last["effect"]["lowered"], last["effect"]["raised"]) == (0, 0)
     taught = await _see(a_bench)
     assert _points(taught)["learnt"] == last["effect"]["lesson"]["points"] < -10
