@@ -90,30 +90,34 @@ def similarity(one: Signature, other: Signature) -> float:
     return alike * same_time * (1.0 if one.camera_id == other.camera_id else _OTHER_CAMERA)
 
 
-def asked_points(experience: Experience, thresholds: LevelThresholds) -> float | None:
-    """Return how many points an opinion asks for; None where it teaches nothing.
+type Middles = Mapping[RiskLevel, float]
+
+
+def middles(thresholds: LevelThresholds) -> Middles:
+    """Return the middle of the scores of each level."""
+    scores = {level: scores_of(level, thresholds) for level in RiskLevel}
+    return {level: (found.start + found.stop - 1) / 2 for level, found in scores.items()}
+
+
+def asked_points(experience: Experience, of: Middles) -> float | None:
+    """Return how many points an opinion asks for, `of` being the middles of the levels; None where it teaches nothing.
 
     That is when its event had a threat and it asks for less: the threat made the score, and nothing ordinary lowers it.
     """
-    asked = _asked(experience.opinion, experience.score, thresholds)
+    asked = _asked(experience.opinion, experience.score, of)
     return None if experience.threatened and asked <= 0 else asked
 
 
-def _asked(opinion: Opinion, score: int, thresholds: LevelThresholds) -> float:
+def _asked(opinion: Opinion, score: int, of: Middles) -> float:
     match opinion.kind:
         case FeedbackKind.CORRECT:
             return 0.0
         case FeedbackKind.MISSED:
-            return max(_middle(opinion.level or RiskLevel.HIGH, thresholds) - score, 0.0)
+            return max(of[opinion.level or RiskLevel.HIGH] - score, 0.0)
         case FeedbackKind.WRONG_SEVERITY:
-            return _middle(opinion.level or RiskLevel.LOW, thresholds) - score
+            return of[opinion.level or RiskLevel.LOW] - score
         case FeedbackKind.FALSE_ALARM | FeedbackKind.KNOWN_PERSON | FeedbackKind.KNOWN_VEHICLE:
-            return min(_middle(RiskLevel.LOW, thresholds) - score, 0.0)
-
-
-def _middle(level: RiskLevel, thresholds: LevelThresholds) -> float:
-    scores = scores_of(level, thresholds)
-    return (scores.start + scores.stop - 1) / 2
+            return min(of[RiskLevel.LOW] - score, 0.0)
 
 
 @dataclass(slots=True)
@@ -151,13 +155,14 @@ class School:
         self._most = abs(weights[LEARNT].fixed())
         self._latest = max((experience.given_at for experience in experiences), default=None)
         self._groups: dict[Signature, _Group] = {}
+        of = middles(thresholds)
         for experience in experiences:
-            self._add(experience, thresholds)
+            self._add(experience, of)
         self._similar: dict[Signature, _Sum] = {}
         self._cameras = {key: self._of_camera(*key) for key in {(s.camera_id, s.category) for s in self._groups}}
 
-    def _add(self, experience: Experience, thresholds: LevelThresholds) -> None:
-        asked = asked_points(experience, thresholds)
+    def _add(self, experience: Experience, of: Middles) -> None:
+        asked = asked_points(experience, of)
         if asked is None or self._latest is None:
             return
         weight = 0.5 ** ((self._latest - experience.given_at) / HALF_LIFE)

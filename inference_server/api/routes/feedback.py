@@ -329,7 +329,7 @@ def _compare(
     changes = learning.effect(past, before, after, context.weights, now)
     items = [_change(context, change) for change in changes]
     lesson = after.lesson(experience.signature, now)
-    asks = learning.asked_points(experience, context.thresholds)
+    asks = learning.asked_points(experience, learning.middles(context.thresholds))
     return EffectObject(
         asks=asks,
         why_not=_THREAT if asks is None else None,

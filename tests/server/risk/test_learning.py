@@ -2,6 +2,7 @@
 """Learning: one opinion moves little, five move much, in bounds, in any order; what is withdrawn leaves no trace."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -13,6 +14,8 @@ from inference_server.core.assessment import Factor, LevelThresholds, RiskLevel,
 from inference_server.core.context import CameraPlace
 from inference_server.core.detection import Category, Label, Track, ZoneType, ZoneVisit
 from inference_server.core.feedback import Experience, FeedbackKind, Opinion, Signature
+from inference_server.core.observation import THREATS, Observation, Observed
+from inference_server.risk.evidence import Evidence, Lesson, Subject
 from inference_server.risk.learning import (
     HALF_LIFE,
     PastVerdict,
@@ -20,15 +23,18 @@ from inference_server.risk.learning import (
     asked_points,
     effect,
     is_threatened,
+    middles,
     ordinary,
     signature,
     similarity,
 )
+from inference_server.risk.rules import find_factors
 from inference_server.risk.subject_rules import THREAT_FACTORS
 from inference_server.risk.weights import shipped_weights
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEVELS = LevelThresholds()
+MIDDLES = middles(LEVELS)
 WEIGHTS = shipped_weights()
 MOST = WEIGHTS["learnt"].fixed()
 DOOR = Signature(
@@ -100,19 +106,19 @@ def test_what_was_missed_raises_and_correct_pulls_back() -> None:
     ],
 )
 def test_what_an_opinion_asks_for(opinion: Opinion, score: int, asked: float) -> None:
-    assert asked_points(_said(opinion, score=score), LEVELS) == asked
+    assert asked_points(_said(opinion, score=score), MIDDLES) == asked
 
 
 def test_what_is_asked_for_follows_the_thresholds() -> None:
     strict = LevelThresholds(20, 40, 60)
     middle = (scores_of(RiskLevel.HIGH, strict)[0] + scores_of(RiskLevel.HIGH, strict)[-1]) / 2
-    assert asked_points(_said(MISSED, score=20), strict) == middle - 20
+    assert asked_points(_said(MISSED, score=20), middles(strict)) == middle - 20
 
 
 def test_an_event_with_a_threat_teaches_nothing_but_more() -> None:
-    assert asked_points(_said(FALSE_ALARM, score=100, threat=True), LEVELS) is None
-    assert asked_points(_said(CORRECT, score=100, threat=True), LEVELS) is None
-    assert asked_points(_said(MISSED, score=50, threat=True), LEVELS) == 22.0
+    assert asked_points(_said(FALSE_ALARM, score=100, threat=True), MIDDLES) is None
+    assert asked_points(_said(CORRECT, score=100, threat=True), MIDDLES) is None
+    assert asked_points(_said(MISSED, score=50, threat=True), MIDDLES) == 22.0
     assert _points(*[_said(FALSE_ALARM, score=100, threat=True)] * 50) == 0
 
 
@@ -178,6 +184,19 @@ def test_a_threat_is_never_lowered(said: list[Experience], of: Signature, threat
     verdict = PastVerdict(1, NOW, of, factors)
     changes = effect([verdict], School([], LEVELS, WEIGHTS), School(said, LEVELS, WEIGHTS), WEIGHTS, NOW)
     assert all(change.after > change.before for change in changes)
+
+
+@given(st.integers(-100, 100), st.sampled_from(sorted(THREATS)))
+def test_the_rules_let_no_lesson_lower_a_threat(points: int, threat: Observed) -> None:
+    track = _track(Label.PERSON, ZoneType.ENTRY)
+    person, armed = Subject(track), Subject(track, (Observation(threat),))
+    for subjects, least in (((person,), None), ((armed,), 0), ((person, armed), 0)):
+        untaught = Evidence(subjects, NOW, night=True)
+        taught = replace(untaught, lesson=Lesson(points, "feedback"))
+        before, after = (
+            sum(factor.points for factor in find_factors(evidence, WEIGHTS)) for evidence in (untaught, taught)
+        )
+        assert after - before == max(-MOST if least is None else least, min(MOST, points))
 
 
 @given(signatures, signatures)
