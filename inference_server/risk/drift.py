@@ -23,7 +23,8 @@ ENOUGH_EVENTS, ENOUGH_DAYS = 30, 3
 CONFIDENCE = 2.576
 """Standard deviations: by chance a share is as high less than once in two hundred weeks."""
 TOO_MANY, AGAIN_USUAL = 2.0, 1.5
-"""Times what is usual, from which it drifts, and to which it must come down: in between nothing changes."""
+"""Times what is usual, from which it drifts, and to which it must come down; in between nothing changes, unless it may
+well be chance."""
 MOST_LOOKED_AT = 500
 """Serious events whose factors are added up."""
 _ONLY_THERE = frozenset({"person_seen", "vehicle_seen", "animal_seen"})
@@ -75,7 +76,7 @@ def judge(days: Sequence[DayMix], usual: Mapping[RiskLevel, float], *, drifted: 
     found = [
         (lower / expected, excess)
         for excess, lower, expected in _shares(total, events, usual)
-        if lower > TOO_MANY * expected or (drifted and excess.share > AGAIN_USUAL * expected)
+        if lower > TOO_MANY * expected or (drifted and lower > expected and excess.share > AGAIN_USUAL * expected)
     ]
     if not found:
         return Drift(DriftState.USUAL)

@@ -63,6 +63,8 @@ def test_between_the_two_limits_it_stays_as_it_was() -> None:
     assert _state(*between) is DriftState.USUAL
     assert _state(*between, drifted=True) is DriftState.DRIFTING
     assert _state(*[(187, 0, 13, 0)] * 7, drifted=True) is DriftState.USUAL
+    one_of_many = [(9, 0, 0, 1), *[(9, 0, 0, 0)] * 6]
+    assert _state(*one_of_many, drifted=True) is DriftState.USUAL
 
 
 def test_what_is_usual_is_hardly_ever_called_drift() -> None:
