@@ -103,7 +103,7 @@ async def test_a_burglar_is_none_the_less_one_for_all_the_false_alarms_before(a_
     before = await _see(a_bench)
     assert (await _say(client, before, "false_alarm"))["effect"]["asks"] is None
     a_bench.clock.move(hours=15)
-    for _ in range(8):
+    for _ in range(6):
         await people_home(2)
         await _say(client, await _see(a_bench), "false_alarm")
     assert _points(await _see(a_bench))["learnt"] < 0
