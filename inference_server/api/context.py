@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -22,6 +23,8 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorStatus, QueueStatus
 from inference_server.core.upload import Upload, UploadedFrame
 from inference_server.observability.health import HealthBoard
+from inference_server.risk.weights import Weights
+from inference_server.settings import RiskSettings
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
 
@@ -210,6 +213,11 @@ class ApiContext:
     server_id: str
     name: str
     thresholds: LevelThresholds
+    risk: RiskSettings
+    weights: Weights
+    """What factors weigh."""
+    zone: ZoneInfo
+    """The home's."""
     health: HealthBoard
     accounts: Accounts
     housekeeping: Housekeeping

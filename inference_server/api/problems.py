@@ -49,6 +49,7 @@ class ProblemCode(StrEnum):
     EVENT_OPEN = "event_open"
     ZONE_NOT_FOUND = "zone_not_found"
     STATIONARY_OBJECT_NOT_FOUND = "stationary_object_not_found"
+    FEEDBACK_NOT_FOUND = "feedback_not_found"
     CLEANUP_RUNNING = "cleanup_running"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
@@ -101,6 +102,7 @@ _KINDS = {
     ProblemCode.REFUSED: ProblemKind(422, "Refused"),
     ProblemCode.ZONE_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.STATIONARY_OBJECT_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.FEEDBACK_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_OPEN: ProblemKind(409, "Event is open"),
     ProblemCode.CLEANUP_RUNNING: ProblemKind(409, "Cleanup is running"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),

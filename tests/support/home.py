@@ -45,6 +45,7 @@ from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.upkeep import Upkeep
+from inference_server.risk.weights import shipped_weights
 from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
@@ -190,6 +191,9 @@ class Home:
             server_id=SERVER_ID,
             name="Test home",
             thresholds=LevelThresholds(),
+            risk=self.settings.risk,
+            weights=shipped_weights(),
+            zone=ZoneInfo("UTC"),
             health=self.health,
             accounts=self.upkeep.accounts,
             housekeeping=self.upkeep.housekeeping,

@@ -14,6 +14,13 @@ from inference_server.api.model_objects import ModelFileObject, ModelObject, Pul
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
+from inference_server.api.routes.feedback import (
+    CalibrationList,
+    CalibrationObject,
+    ChangeObject,
+    EffectObject,
+    LessonObject,
+)
 from inference_server.api.routes.hardware import (
     DiagnosisObject,
     FindingObject,
@@ -24,6 +31,7 @@ from inference_server.api.routes.hardware import (
     NoGpuObject,
     ResidentModelObject,
 )
+from inference_server.api.routes.judging import ExcessObject, JudgingObject, MixObject
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.routes.zones import ZoneObject
@@ -44,6 +52,7 @@ from inference_server.api.schema import (
     FullDeadLetterObject,
     HealthReport,
     RefusalObject,
+    RiskObject,
     RunningBackupObject,
     ServerObject,
     StorageObject,
@@ -72,6 +81,8 @@ SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "storage report": (StorageObject, CameraStorageObject, DiskObject),
     "model": (ModelObject, ModelFileObject),
     "pull": (PullObject,),
+    "effect": (EffectObject, ChangeObject, LessonObject, RiskObject),
+    "levels of the last days": (JudgingObject, ExcessObject, MixObject),
 }
 
 
@@ -173,6 +184,9 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)
+    calibration = re.search(r"calibration` \| `({.*?})`:", PAGE)
+    assert calibration
+    assert names(calibration[1]) == fields(CalibrationList, CalibrationObject)
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)
