@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection": {"core", "models", "settings"},
     "ingest": {"core", "settings", "storage", "observability"},
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
+    "evaluation": {"core", "settings", "detection", "pipeline", "risk"},
     "doctor": {"core", "settings", "models", "hardware", "storage", "ingest", "detection"},
     "api": {"core", "settings", "storage", "observability", "detection"},
     "detector_service": {
