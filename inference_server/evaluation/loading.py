@@ -53,8 +53,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="a scenario has no alias (*name)", problem_mark=mark)
+            alias: yaml.AliasEvent = self.get_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="a scenario has no alias (*name)", problem_mark=alias.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -75,8 +75,7 @@ def _documents(file: Path) -> Iterator[yaml.MappingNode]:
         raise ScenarioError(f"{file} is no YAML: {str(error)[:200] or 'it is nested too deeply'}") from error
     for node in nodes:
         if not isinstance(node, yaml.MappingNode):
-            line = node.start_mark.line + 1 if node else 1
-            raise ScenarioError(f"{file}, line {line}: a scenario is a mapping of fields")
+            raise ScenarioError(f"{file}, line {node.start_mark.line + 1}: a scenario is a mapping of fields")
         _check_keys(node, file)
         yield node
 

@@ -23,6 +23,7 @@ body { margin: 0 auto; padding: 24px 16px 64px; max-width: 1180px; background: v
 h1 { font-size: 1.5rem; margin: 0 0 4px; } h2 { font-size: 1.1rem; margin: 28px 0 8px; }
 p { color: var(--quiet); margin: 4px 0 12px; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 14px; overflow-x: auto; }
+.wide svg { min-width: 700px; }
 .pair { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px 5px 0; text-align: left; border-bottom: 1px solid var(--rule); vertical-align: top; }
@@ -30,7 +31,8 @@ th { color: var(--quiet); font-weight: 600; } .n { text-align: right; }
 .bad-text { color: var(--bad); font-weight: 600; } .good-text { color: var(--good); font-weight: 600; }
 .quiet-text { color: var(--quiet); font-size: 0.9em; } summary { cursor: pointer; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--text); }
-svg .quiet { fill: var(--quiet); } svg .number { font-size: 16px; font-weight: 600; }
+svg .quiet { fill: var(--quiet); } svg .number { font-size: 16px; font-weight: 600;
+  paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 .rule { stroke: var(--rule); } .band { fill: var(--band); }
 .within { fill: var(--good); } .outside { fill: var(--bad); }
 .cell { fill: none; stroke: var(--rule); } .right { fill: var(--good); } .wrong { fill: var(--bad); }
@@ -54,7 +56,7 @@ def as_page(found: Report, thresholds: LevelThresholds) -> str:
 <div class="card">{_table(parts)}</div>
 <h2>Scores</h2>
 <p>Each bar is the band that an expert accepts, the dot the score: green within, red outside.</p>
-<div class="card">{scores_plot(found.outcomes, thresholds)}</div>
+<div class="card wide">{scores_plot(found.outcomes, thresholds)}</div>
 <div class="pair">
 <div><h2>Confusion of levels</h2><p>Rows: the accepted level that is nearest. Columns: the verdict.</p>
 <div class="card">{confusion_plot(found.total)}</div></div>
@@ -86,7 +88,7 @@ def _table(rows: Iterable[tuple[str, Measures]]) -> str:
 def _row(name: str, one: Measures) -> str:
     cells = (
         f"{one.count}",
-        f"{one.within / one.count:.0%}",
+        f"{one.within / one.count:.1%}",
         share(one.recall),
         share(one.precision),
         f"{one.false_alerts}",

@@ -8,10 +8,10 @@ from inference_server.core.assessment import LevelThresholds, RiskLevel
 from inference_server.evaluation.measures import TARGET_MIX, Measures
 from inference_server.evaluation.outcome import Outcome
 
-_WIDTH, _LEFT, _TOP = 1100, 46, 12
+_WIDTH, _LEFT, _TOP = 1100, 92, 12
 _PER_POINT = 3.2
 """Pixels of height of a point of the score."""
-_CELL, _ROW_HEAD, _COLUMN_HEAD = 74, 92, 40
+_CELL, _ROW_HEAD, _COLUMN_HEAD = 64, 72, 40
 _BAR, _LONGEST = 26, 420
 
 
@@ -21,9 +21,8 @@ def scores_plot(outcomes: Sequence[Outcome], thresholds: LevelThresholds) -> str
     step = (_WIDTH - _LEFT - 10) / max(len(ordered), 1)
     bottom = _TOP + 100 * _PER_POINT
     parts = [_open(_WIDTH, bottom + 24, "Score of every scenario, on the band that is accepted")]
-    for score, name in ((0, ""), (thresholds.medium, "medium"), (thresholds.high, "high"), (100, "")):
-        parts.append(_line(_height(score), f"{score}", name))
-    parts.append(_line(_height(thresholds.critical), f"{thresholds.critical}", "critical"))
+    names = {thresholds.medium: "medium", thresholds.high: "high", thresholds.critical: "critical"}
+    parts += [_line(score, names.get(score, "")) for score in (0, *names, 100)]
     parts += [_mark(one, _LEFT + (number + 0.5) * step, min(step * 0.72, 9)) for number, one in enumerate(ordered)]
     parts.append(f'<text x="{_LEFT}" y="{bottom + 18}">scenarios, by their band</text></svg>')
     return "\n".join(parts)
@@ -38,11 +37,11 @@ def _height(score: float) -> float:
     return _TOP + (100 - score) * _PER_POINT
 
 
-def _line(y: float, number: str, name: str) -> str:
+def _line(score: int, name: str) -> str:
+    y = _height(score)
     return (
         f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - 4}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number}</text>'
-        f'<text class="quiet" x="{_WIDTH - 6}" y="{y - 4:.1f}" text-anchor="end">{name}</text>'
+        f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{name} {score}</text>'
     )
 
 

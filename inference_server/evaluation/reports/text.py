@@ -44,7 +44,7 @@ def _table(rows: Sequence[tuple[str, Measures]]) -> Iterator[str]:
     for name, one in rows:
         alerts = one.caught + one.false_alerts + one.either
         yield (
-            f"{name:18.18} {one.count:6} {one.within / one.count:8.0%} {share(one.recall):>7} "
+            f"{name:18.18} {one.count:6} {one.within / one.count:8.1%} {share(one.recall):>7} "
             f"{share(one.precision):>10} {alerts:7} {one.false_alerts:6} {one.must_alert - one.caught:7} "
             f"{one.mean_error:6.1f} {one.violations:11}"
         )
