@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             alias: yaml.AliasEvent = self.get_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="a scenario has no alias (*name)", problem_mark=alias.start_mark)
+            raise yaml.MarkedYAMLError(problem="a scenario has no alias (*name)", problem_mark=alias.start_mark)  # type: ignore[arg-type]
         return super().compose_node(parent, index)
 
 

@@ -267,11 +267,17 @@ class Expect(Part):
         return self
 
 
+def _local(time: datetime) -> datetime:
+    if time.tzinfo is not None:
+        raise ValueError("a local time without a zone is wanted, such as 2026-11-12 23:04:00")
+    return time
+
+
 class Happening(Part):
     """What one camera sees, from a time on."""
 
     camera: Slug
-    starts_at: datetime
+    starts_at: Annotated[datetime, AfterValidator(_local)]
     """By the clocks of the home."""
     every: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] | None = None
     """Seconds between two pictures; None means what the camera says."""
@@ -279,11 +285,11 @@ class Happening(Part):
     expect: Expect | None = None
     """Of the most serious event that begins in it."""
 
-    @model_validator(mode="after")
-    def _local(self) -> Self:
-        if self.starts_at.tzinfo is not None:
-            raise ValueError("starts_at is a local time without a zone, such as 2026-11-12 23:04:00")
-        return self
+
+def _one_kind(tags: tuple[str, ...]) -> tuple[str, ...]:
+    if (THREAT in tags) == (ORDINARY in tags):
+        raise ValueError(f"tags name one of {ORDINARY} and {THREAT}")
+    return tags
 
 
 class Scenario(Part):
@@ -292,19 +298,13 @@ class Scenario(Part):
     version: Literal[1] = 1
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")]
     title: Text
-    tags: tuple[Tag, ...]
+    tags: Annotated[tuple[Tag, ...], AfterValidator(_one_kind)]
     home_name: str = "own"
     home: Home
     context: ContextPart | None = None
     history: History = History()
     happenings: Annotated[tuple[Happening, ...], Field(min_length=1, max_length=20)]
     expect: Expect
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if (THREAT in self.tags) == (ORDINARY in self.tags):
-            raise ValueError(f"tags name one of {ORDINARY} and {THREAT}")
-        return self
 
     @property
     def is_threat(self) -> bool:
