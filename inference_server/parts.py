@@ -45,6 +45,7 @@ from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.disk_watch import DiskWatch
 from inference_server.pipeline.engine_building import EngineBuilding
 from inference_server.pipeline.gather import GatherStage
+from inference_server.pipeline.habits import HabitLearning
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
@@ -186,6 +187,10 @@ class Parts:
             yield "ftp", self._ftp().run
 
     def _keeping_parts(self) -> Iterator[tuple[str, Run]]:
+        learning = HabitLearning(
+            self._database, self._clock, judges=lambda: self._judging.status.judges, zone=self._settings.zone
+        )
+        yield "habits", learning.run
         yield "judged", JudgedNews(self._database, self._announced, self._clock, self._judging).run
         yield "backup", self._backups.run
         yield "disk", self._disk_watch().run

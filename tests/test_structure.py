@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
     "evaluation": {"core", "settings", "detection", "pipeline", "risk"},
     "doctor": {"core", "settings", "models", "hardware", "storage", "ingest", "detection"},
-    "api": {"core", "settings", "storage", "observability", "detection"},
+    "api": {"core", "settings", "storage", "observability", "detection", "risk"},
     "detector_service": {
         "core",
         "settings",

@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
+from inference_server.core.context import CameraPlace
 from inference_server.core.polygon import Point, is_simple
 
 MAX_CAMERA_ID_LENGTH = 64
@@ -16,6 +17,7 @@ MAX_MASKS = 32
 MAX_MASK_POINTS = 64
 MAX_PATTERNS = 50
 MAX_PATTERN_LENGTH = 200
+MAX_LEADS_TO = 50
 
 MAX_NAME_BYTES = 255
 """The longest name that a file system takes."""
@@ -58,9 +60,14 @@ class CameraSettings:
     masks: tuple[Mask, ...] = ()
     watch_view: bool = True
     """Whether to tell when the view is blocked, moved, dark, blurred or frozen: not of a camera that turns."""
+    place: CameraPlace = CameraPlace.OTHER
+    leads_to: tuple[str, ...] = ()
+    """The cameras that somebody on the way in comes to next."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for more, or longer, than there may be."""
+        if len(self.leads_to) > MAX_LEADS_TO or not all(map(is_camera_id, self.leads_to)):
+            raise ValueError(f"a camera leads to at most {MAX_LEADS_TO} cameras, named by their ids")
         if len(self.masks) > MAX_MASKS:
             raise ValueError(f"a camera has at most {MAX_MASKS} masks, not {len(self.masks)}")
         if len(self.ignore_patterns) > MAX_PATTERNS:
@@ -68,6 +75,11 @@ class CameraSettings:
         for pattern in self.ignore_patterns:
             if not 1 <= len(pattern) <= MAX_PATTERN_LENGTH or not pattern.isprintable():
                 raise ValueError(f"an ignore pattern has 1 to {MAX_PATTERN_LENGTH} characters that can be shown")
+
+
+def is_camera_id(text: str) -> bool:
+    """Return whether a text could be a camera's id."""
+    return re.fullmatch(rf"[a-z0-9_]{{1,{MAX_CAMERA_ID_LENGTH}}}", text) is not None
 
 
 def checked_name(name: str) -> str:

@@ -2,18 +2,16 @@
 """Writing events: what new sightings make of one, judged anew."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.assessment import Assessment
 from inference_server.core.clock import Clock
-from inference_server.core.detection import Sighting, Track
+from inference_server.core.detection import Sighting
 from inference_server.core.event import Event
 from inference_server.detection.zones import tracks_in
 from inference_server.pipeline.batch import BatchRules, Segment, not_before
-from inference_server.risk.evidence import Evidence, is_night, of_tracks
+from inference_server.pipeline.situation import Happening, Situations
 from inference_server.risk.rules import assess
 from inference_server.risk.weights import load_weights
 from inference_server.settings import RiskSettings
@@ -28,8 +26,7 @@ class EventWriter:
         """Take what events are judged by; the zone decides what night is."""
         self._clock = clock
         self._rules = rules
-        self._risk = risk
-        self._zone = zone
+        self._situations = Situations(risk, zone)
         self._weights = load_weights(risk.weights_file)
 
     async def write(self, connection: AsyncConnection, camera_id: str, segment: Segment) -> Event:
@@ -76,19 +73,16 @@ class EventWriter:
         started_at = event.started_at if event else new[0].captured_at
         last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
         tracks = tracks_in((*known, *new), await zones.of_camera(connection, camera_id))
+        happening = Happening(camera_id, event.id if event else None, started_at, last_detection_at, tracks)
+        evidence = await self._situations.evidence(connection, happening, self._clock.now())
         return EventChange(
             last_detection_at=last_detection_at,
             frame_count=(event.frame_count if event else 0) + len(new),
             best_frame_id=best_frame_id,
             best_confidence=best_confidence,
             tracks=tracks,
-            assessment=self._assess(tracks, last_detection_at),
+            assessment=assess(evidence, self._weights, self._clock),
         )
-
-    def _assess(self, tracks: tuple[Track, ...], seen_at: datetime) -> Assessment:
-        local = seen_at.astimezone(self._zone)
-        night = is_night(local, self._risk.night_starts_hour, self._risk.night_ends_hour)
-        return assess(Evidence(of_tracks(tracks), local, night), self._weights, self._clock)
 
 
 def _confidence(sighting: Sighting) -> float:

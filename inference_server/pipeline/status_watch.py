@@ -5,12 +5,13 @@ import asyncio
 from datetime import timedelta
 
 from inference_server.core.clock import Clock
+from inference_server.core.context import HomeContext
 from inference_server.core.signal import Signal
 from inference_server.core.status import QueueStatus
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.broker import Broker
-from inference_server.storage import arrivals, dead_letters
+from inference_server.storage import arrivals, dead_letters, home_context
 from inference_server.storage.database import STORAGE_FAILURES, Database, DatabaseDownError, remedy_of
 
 INTERVAL_SECONDS = 5.0
@@ -79,8 +80,10 @@ class StatusWatch:
         async with self._database.reading() as connection:
             refused = await arrivals.refused_since(connection, self._clock.now(), timedelta(days=1))
             discarded = await dead_letters.count_discarded(connection)
+            told = await home_context.get(connection)
         self._health.report("database", HealthState.OK, where=self._database.name)
         self._health.report("admission", HealthState.OK, refused_in_the_last_day=refused)
+        self._report_home(told)
         self._push_back(queue)
         full = self._backpressure.is_closed_by(QUEUE)
         self._health.report(
@@ -97,6 +100,19 @@ class StatusWatch:
         if queue != self._queue:
             self._queue = queue
             self._changed.notify()
+
+    def _report_home(self, told: HomeContext | None) -> None:
+        if told is None:
+            return
+        stale = told.is_stale(self._clock.now())
+        self._health.report(
+            "home",
+            HealthState.DEGRADED if stale else HealthState.OK,
+            last_error=f"Home Assistant has not told the state of the home since {told.told_at}." if stale else None,
+            still_works="Events are judged without knowing who is at home, the mode and the alarm." if stale else None,
+            remedy="Check in Home Assistant that the integration is loaded and reaches this server." if stale else None,
+            told_at=told.told_at.isoformat(),
+        )
 
     def _push_back(self, queue: QueueStatus) -> None:
         self._backpressure.set_busy(queue.live > BUSY_FROM)

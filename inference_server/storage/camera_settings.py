@@ -47,5 +47,7 @@ def _settings(row: AnyRow) -> CameraSettings:
             "ignore_patterns": row.ignore_patterns,
             "masks": row.masks,
             "watch_view": row.watch_view,
+            "place": row.place,
+            "leads_to": row.leads_to,
         }
     )

@@ -207,6 +207,11 @@ def joined() -> Select[tuple[object, ...]]:
     return select(events, *verdict).join(assessments, assessments.c.id == events.c.assessment_id)
 
 
+def tracks_of(stored: object) -> tuple[Track, ...]:
+    """Return the tracks in an event's column."""
+    return _TRACKS.validate_python(stored)
+
+
 def of_row(row: AnyRow) -> Event:
     """Return the event in a row of `joined`."""
     return Event(
@@ -219,7 +224,7 @@ def of_row(row: AnyRow) -> Event:
         frame_count=row.frame_count,
         best_frame_id=row.best_frame_id,
         best_confidence=row.best_confidence,
-        tracks=_TRACKS.validate_python(row.tracks),
+        tracks=tracks_of(row.tracks),
         assessment=Assessment(
             score=row.score,
             summary=row.summary,

@@ -81,6 +81,8 @@ cameras = Table(
     Column("clock_offset_seconds", Float),
     Column("watch_view", Boolean, nullable=False, server_default=true()),
     Column("view_problems", JSON, nullable=False, server_default="[]"),
+    Column("place", String(16), nullable=False, server_default="other"),
+    Column("leads_to", JSON, nullable=False, server_default="[]"),
 )
 
 clips = Table(
@@ -257,6 +259,27 @@ zones = Table(
     sqlite_autoincrement=True,
 )
 """Named areas of the cameras' pictures, as `core/zone.py` describes them."""
+
+home_context = Table(
+    "home_context",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("told", JSON, nullable=False),
+)
+"""One row: the state of the home as Home Assistant told it last."""
+
+habits = Table(
+    "habits",
+    metadata,
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("category", String(16), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("objects", Float, nullable=False),
+    Column("hours", Float, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""What each camera usually sees in each hour of the week, as `core/baseline.py` describes it."""
 
 assessments = Table(
     "assessments",

@@ -15,6 +15,7 @@ from inference_server.api.routing import AnyRoute, Route
 from inference_server.api.schema import WireObject
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.camera import CameraSettings, Mask, checked_name
+from inference_server.core.context import CameraPlace
 from inference_server.settings import known_time_zone
 from inference_server.storage import announcements, camera_settings, cameras
 from inference_server.storage.tokens import Scope
@@ -28,6 +29,8 @@ class CameraSettingsObject(WireObject):
     ignore_patterns: tuple[str, ...]
     masks: tuple[Mask, ...]
     watch_view: bool
+    place: CameraPlace
+    leads_to: tuple[str, ...]
     clock_offset_seconds: float | None
 
 
@@ -41,10 +44,12 @@ class CameraChange(BaseModel):
     ignore_patterns: tuple[str, ...] = ()
     masks: tuple[Mask, ...] = ()
     watch_view: bool = True
+    place: CameraPlace = CameraPlace.OTHER
+    leads_to: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _within_bounds(self) -> "CameraChange":
-        CameraSettings(self.time_zone, self.ignore_patterns, self.masks)
+        CameraSettings(self.time_zone, self.ignore_patterns, self.masks, leads_to=self.leads_to)
         return self
 
 
@@ -91,6 +96,8 @@ async def _object(connection: AsyncConnection, camera_id: str) -> CameraSettings
         ignore_patterns=settings.ignore_patterns,
         masks=settings.masks,
         watch_view=settings.watch_view,
+        place=settings.place,
+        leads_to=settings.leads_to,
         clock_offset_seconds=(await cameras.clock_offsets(connection)).get(camera_id),
     )
 

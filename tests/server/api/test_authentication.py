@@ -54,7 +54,7 @@ async def asked(
         model_id="sample",
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
-    body = {"PATCH": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
+    body = {"PATCH": b"{}", "PUT": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
     if "/zones" in path and route.method == "POST":
         zone = {"name": f"Gate {zone_id}", "type": "yard", "rectangle": [0, 0, 1, 1]}
         body = json.dumps({"zone": zone} if path.endswith("/test") else zone).encode()

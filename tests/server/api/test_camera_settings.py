@@ -25,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
     "ignore_patterns": [],
     "masks": [],
     "watch_view": True,
+    "place": "other",
+    "leads_to": [],
     "clock_offset_seconds": None,
 }
 
@@ -46,6 +48,7 @@ async def test_settings_are_changed_one_by_one(a_home: Home, connect: Connect) -
         {"masks": [TRIANGLE]},
         {"name": " Front gate "},
         {"watch_view": False},
+        {"place": "entrance", "leads_to": ["hall", "garage_2"]},
         {"time_zone": None, "masks": []},
         {},
     )
@@ -111,6 +114,9 @@ async def test_a_mask_counts_from_the_next_picture_on(a_home: Home, connect: Con
         ({"ignore_patterns": ["a\0b"]}, "ignore pattern"),
         ({"ignore_patterns": ["x"] * (MAX_PATTERNS + 1)}, "ignore patterns"),
         ({"masks": [[[0, 0], [1, 0], [1, 1]]]}, "masks.0"),
+        ({"place": "roof"}, "place"),
+        ({"leads_to": ["../hall"]}, "leads to"),
+        ({"leads_to": ["hall"] * 51}, "leads to"),
         ({"masks": [{"points": [[0, 0], [1, 0]]}]}, "3 to 64 points"),
         ({"masks": [{"points": [[0, 0], [1, 0], [1, 1, 1]]}]}, "masks.0.points"),
         ({"masks": [{"points": [[0, 0], [2, 0], [1, 1]]}]}, "between 0"),

@@ -407,4 +407,6 @@ def test_a_route_that_takes_a_file_is_described() -> None:
         "watch_view",
         "ignore_patterns",
         "masks",
+        "place",
+        "leads_to",
     }
