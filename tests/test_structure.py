@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection": {"core", "models", "settings"},
     "ingest": {"core", "settings", "storage", "observability"},
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
-    "evaluation": {"core", "settings", "detection", "pipeline", "risk"},
+    "evaluation": {"core", "settings", "detection", "pipeline", "risk", "storage"},
     "doctor": {"core", "settings", "models", "hardware", "storage", "ingest", "detection"},
     "api": {"core", "settings", "storage", "observability", "detection", "risk"},
     "detector_service": {

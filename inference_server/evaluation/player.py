@@ -6,30 +6,27 @@ pictures, the detector and the database are left out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
+from inference_server.core.baseline import Habit, slot_of
 from inference_server.core.context import HomeContext
-from inference_server.core.detection import Category, Sighting, Track
+from inference_server.core.detection import Category, Label, Sighting, Track
 from inference_server.core.observation import Identity, Observation
 from inference_server.core.stationary import Standing
+from inference_server.core.view import LastingProblem
 from inference_server.core.zone import Zone
 from inference_server.detection.stationary import StandingRules
 from inference_server.detection.zones import tracks_in, without_ignored
 from inference_server.evaluation.scenario import ContextPart, ObjectPart, Scenario
 from inference_server.evaluation.staging import Staged, stage, start_of
 from inference_server.pipeline.batch import BatchRules, Segment
-from inference_server.risk.circumstances import (
-    OnCamera,
-    known_context,
-    newcomers,
-    recent_tampering,
-    seen_elsewhere,
-    stayed_before,
-)
-from inference_server.risk.evidence import Evidence, Expectation, Lesson, Subject, Tampering, is_night
-from inference_server.risk.expectation import expectation
+from inference_server.pipeline.situation import Happening, Situations, Surroundings
+from inference_server.risk.evidence import Evidence, Lesson, Subject
 from inference_server.settings import Settings
+from inference_server.storage.surroundings import PastEvent, Placed
+
+_LABELS = {Category.PERSON: Label.PERSON, Category.VEHICLE: Label.CAR, Category.ANIMAL: Label.DOG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +37,6 @@ class PlayedEvent:
     started_at: datetime
     last_detection_at: datetime
     evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """An event before its surroundings are known."""
-
-    camera: str
-    started_at: datetime
-    last_detection_at: datetime
-    tracks: tuple[Track, ...]
-
-    @property
-    def seen(self) -> OnCamera:
-        categories = frozenset(track.label.category for track in self.tracks)
-        return OnCamera(self.camera, categories, self.last_detection_at)
 
 
 class Player:
@@ -69,26 +51,22 @@ class Player:
     def play(self, scenario: Scenario) -> tuple[PlayedEvent, ...]:
         """Return the events that a scenario makes, in order of time."""
         staged = {one.camera: one for one in stage(scenario, self._settings.detector)}
-        batches = [batch for one in staged.values() for batch in self._batches_of(one, scenario)]
-        batches.sort(key=lambda batch: (batch.started_at, batch.camera))
+        found = [event for one in staged.values() for event in self._events_of(one, scenario)]
+        found.sort(key=lambda event: (event.started_at, event.camera_id))
         return tuple(
             PlayedEvent(
-                batch.camera,
-                batch.started_at,
-                batch.last_detection_at,
-                self._evidence(scenario, staged[batch.camera], batch, batches),
+                event.camera_id,
+                event.started_at,
+                event.last_detection_at,
+                self._evidence(scenario, staged[event.camera_id], event, found),
             )
-            for batch in batches
+            for event in found
         )
 
-    def _batches_of(self, staged: Staged, scenario: Scenario) -> list[_Batch]:
+    def _events_of(self, staged: Staged, scenario: Scenario) -> list[PastEvent]:
         zones = scenario.home.cameras[staged.camera].shapes(staged.camera)
-        sorted_out = self._sorted_out(staged, zones)
-        return [
-            _batch(staged.camera, segment, zones)
-            for segment in self._batches.split(None, sorted_out)
-            if segment.sightings
-        ]
+        segments = self._batches.split(None, self._sorted_out(staged, zones))
+        return [_event(staged.camera, segment, zones) for segment in segments if segment.sightings]
 
     def _sorted_out(self, staged: Staged, zones: Sequence[Zone]) -> list[Sighting]:
         """Return the sightings without what stood there before or lies in a zone that is ignored."""
@@ -100,36 +78,29 @@ class Player:
             judged.append(without_ignored(seen.sighting, zones))
         return [sighting for sighting in judged if sighting.counted]
 
-    def _evidence(self, scenario: Scenario, staged: Staged, batch: _Batch, batches: Sequence[_Batch]) -> Evidence:
-        risk = self._settings.risk
-        now = batch.last_detection_at
-        local = now.astimezone(scenario.home.zone)
-        known = known_context(_told(scenario.context, now), now)
-        before = [one for one in batches if one.camera == batch.camera and one.started_at < batch.started_at]
-        return Evidence(
-            subjects=tuple(_subject(track, staged.script_of(track)) for track in batch.tracks),
-            now=local,
-            night=is_night(local, risk.night_starts_hour, risk.night_ends_hour),
-            place=scenario.home.cameras[batch.camera].place,
-            context=known.context,
-            context_lost_at=known.lost_at,
-            stayed_before=stayed_before(batch.tracks, [one.tracks for one in reversed(before)]),
-            expectations=_expectations(scenario, batch, [*before, batch]),
-            elsewhere=seen_elsewhere(
-                [*_seen_before(scenario), *(one.seen for one in batches if one.camera != batch.camera)],
-                started_at=batch.started_at,
-                now=now,
-                further_out=_further_out(scenario, batch.camera),
-            ),
+    def _evidence(self, scenario: Scenario, staged: Staged, event: PastEvent, events: Sequence[PastEvent]) -> Evidence:
+        now, camera = event.last_detection_at, event.camera_id
+        happening = Happening(camera, None, event.started_at, now, event.tracks)
+        others = [one for one in events if one is not event and one.started_at <= now]
+        around = Surroundings(
+            told=_told(scenario.context, now),
+            cameras=_cameras(scenario),
+            recent=[*reversed(others), *_seen_before(scenario)],
+            habits=_habits(scenario, camera, now),
+            earlier=[one.tracks for one in others if one.camera_id == camera],
+        )
+        evidence = Situations(self._settings.risk, scenario.home.zone).evidence_of(happening, around, now)
+        return replace(
+            evidence,
+            subjects=tuple(_subject(track, staged.script_of(track)) for track in event.tracks),
             nights_visited=scenario.history.nights_visited,
-            tampering=recent_tampering(_tampering(scenario, now)),
             lesson=_lesson(scenario),
         )
 
 
-def _batch(camera: str, segment: Segment, zones: Sequence[Zone]) -> _Batch:
+def _event(camera: str, segment: Segment, zones: Sequence[Zone]) -> PastEvent:
     seen = segment.sightings
-    return _Batch(camera, seen[0].captured_at, seen[-1].captured_at, tracks_in(seen, zones))
+    return PastEvent(0, camera, seen[0].captured_at, seen[-1].captured_at, tracks_in(seen, zones))
 
 
 def _told(part: ContextPart | None, now: datetime) -> HomeContext | None:
@@ -150,52 +121,46 @@ def _subject(track: Track, script: ObjectPart | None) -> Subject:
     )
 
 
-def _expectations(scenario: Scenario, batch: _Batch, in_order: Sequence[_Batch]) -> tuple[Expectation, ...]:
-    local = batch.last_detection_at.astimezone(scenario.home.zone)
-    hour = local.replace(minute=0, second=0, microsecond=0).astimezone(UTC)
-    found = []
-    for usual in scenario.history.usual:
-        if usual.camera != batch.camera or not usual.hours.covers(local):
-            continue
-        seen = _distinct(in_order, usual.category, hour)
-        counted = usual.per_hour * usual.weeks
-        if (told := expectation(usual.category, counted=counted, weeks=usual.weeks, seen=seen)) is not None:
-            found.append(told)
-    return tuple(found)
-
-
-def _distinct(in_order: Sequence[_Batch], category: Category, since: datetime) -> int:
-    """Return how many objects of a category came since a time."""
-    before: tuple[Track, ...] = ()
-    number = 0
-    for batch in in_order:
-        if batch.last_detection_at >= since:
-            number += sum(track.label.category is category for track in newcomers(batch.tracks, before))
-        before = batch.tracks
-    return number
+def _habits(scenario: Scenario, camera: str, now: datetime) -> list[Habit]:
+    """Return what the camera has learnt of the hour of the week that it is."""
+    local = now.astimezone(scenario.home.zone)
+    return [
+        Habit(camera, usual.category, slot_of(local), usual.per_hour * usual.weeks, usual.weeks, now)
+        for usual in scenario.history.usual
+        if usual.camera == camera and usual.hours.covers(local)
+    ]
 
 
 def _first(scenario: Scenario) -> datetime:
     return min(start_of(happening, scenario) for happening in scenario.happenings)
 
 
-def _seen_before(scenario: Scenario) -> list[OnCamera]:
+def _cameras(scenario: Scenario) -> dict[str, Placed]:
     first = _first(scenario)
-    return [
-        OnCamera(one.camera, frozenset({one.category}), first - timedelta(seconds=one.seconds_before))
-        for one in scenario.history.seen
-    ]
+    return {
+        name: Placed(
+            name,
+            name,
+            camera.place,
+            camera.leads_to,
+            tuple(
+                LastingProblem(one.problem, first - timedelta(minutes=one.minutes_before))
+                for one in scenario.history.tampering
+                if one.camera == name
+            ),
+        )
+        for name, camera in scenario.home.cameras.items()
+    }
 
 
-def _further_out(scenario: Scenario, camera: str) -> frozenset[str]:
-    return frozenset(name for name, other in scenario.home.cameras.items() if camera in other.leads_to)
-
-
-def _tampering(scenario: Scenario, now: datetime) -> list[Tampering]:
+def _seen_before(scenario: Scenario) -> list[PastEvent]:
+    """Return what was seen before the first picture, the latest first."""
     first = _first(scenario)
+    sightings = sorted(scenario.history.seen, key=lambda one: one.seconds_before)
     return [
-        Tampering(one.camera, one.problem, now - first + timedelta(minutes=one.minutes_before))
-        for one in scenario.history.tampering
+        PastEvent(0, one.camera, at, at, (Track(_LABELS[one.category], 1.0, at, at, 1),))
+        for one in sightings
+        for at in (first - timedelta(seconds=one.seconds_before),)
     ]
 
 

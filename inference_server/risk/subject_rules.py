@@ -119,7 +119,7 @@ def _lingering(subject: Subject, evidence: Evidence, weights: Weights) -> Findin
 def _stayed(subject: Subject, evidence: Evidence) -> float:
     """Return the seconds that a person has been in view, in the events before too."""
     track = subject.track
-    began = min(one.first_seen_at for one in evidence.tracks)
+    began = min(one.track.first_seen_at for one in evidence.of(_PERSON))
     before = evidence.stayed_before if track.first_seen_at - began <= STARTED_WITH else timedelta(0)
     return (track.dwell + before).total_seconds()
 

@@ -95,7 +95,7 @@ def test_what_was_before_the_first_picture(tmp_path: Path) -> None:
   usual: [{camera: drive, category: person, hours: "Mon-Fri 12-13", per_hour: 3, weeks: 10}]
   nights_visited: 4
   seen: [{camera: door, category: vehicle, seconds_before: 30}]
-  tampering: [{camera: door, problem: blocked, minutes_before: 2}, {camera: door, minutes_before: 300}]
+  tampering: [{camera: door, minutes_before: 2}, {camera: door, minutes_before: 300}]
   lesson: {points: -7, evidence: said so}
 """
     (event,) = played(tmp_path, history + WALK)
@@ -103,7 +103,7 @@ def test_what_was_before_the_first_picture(tmp_path: Path) -> None:
     assert [(e.expected, e.seen, e.weeks) for e in evidence.expectations] == [(3, 1, 10)]
     assert evidence.nights_visited == 4
     assert [(one.camera, one.further_out) for one in evidence.elsewhere] == [("door", False)]
-    assert [one.problem for one in evidence.tampering] == [ViewProblem.BLOCKED]
+    assert [one.problem for one in evidence.tampering] == [ViewProblem.TAMPERED]
     assert evidence.lesson is not None
 
 
