@@ -15,7 +15,7 @@ from inference_server.evaluation.scenario import Scenario
 from inference_server.evaluation.split import Split, held_out
 from inference_server.risk.weights import shipped_weights
 from inference_server.settings import Settings
-from tests.server.evaluation.scripts import SCENARIOS
+from tests.server.evaluation.scripts import ROOT, SCENARIOS
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,16 @@ def test_the_rules_alone_alert_when_they_should_and_only_then(found: Report, spl
     assert measures.precision >= PRECISION_BAR
     assert measures.ordinary_critical == ()
     assert measures.within >= 0.95 * measures.count
+
+
+@pytest.mark.parametrize("split", Split)
+def test_the_page_tells_what_is_measured(found: Report, split: Split) -> None:
+    m = found.splits[split]
+    row = (
+        f"| {split} | {m.count} | {m.within} | {m.must_alert} | {m.recall:.2f} | {m.false_alerts} | {m.precision:.2f} "
+        f"| {m.either} | {len(m.ordinary_critical)} |"
+    )
+    assert row in (ROOT / "docs" / "evaluation.md").read_text("utf-8")
 
 
 def test_two_runs_say_the_same(scenarios: tuple[Scenario, ...], found: Report) -> None:

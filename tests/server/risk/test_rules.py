@@ -206,7 +206,7 @@ def test_the_stay_goes_on_over_directly_following_events() -> None:
     follows = replace(_evidence(_person(ENTRY, 30)), stayed_before=timedelta(seconds=300))
     assert _points("lingering", follows) == _points("lingering", _evidence(_person(ENTRY, 330)))
     late = Subject(replace(_track(Label.PERSON, 10), first_seen_at=START + timedelta(seconds=20)))
-    newcomer = replace(follows, subjects=(CAR, late))
+    newcomer = replace(follows, subjects=(_person(ENTRY, 30, identity=ANNA), late))
     assert _points("lingering", newcomer) == 0
 
 
