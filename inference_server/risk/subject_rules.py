@@ -51,7 +51,8 @@ def _after_dark(subject: Subject, evidence: Evidence, weights: Weights) -> Findi
 def _quiet_hours(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
     if subject.category is not _PERSON or evidence.context is None or not evidence.context.quiet_hours:
         return None
-    return Finding(weights["quiet_hours"].fixed(), f"in the quiet hours ({evidence.now:%H:%M})")
+    stayed = 0.0 if evidence.is_on_public_ground(subject) else _stayed(subject, evidence)
+    return Finding(weights["quiet_hours"].reached(stayed), f"in the quiet hours ({evidence.now:%H:%M})")
 
 
 def _in_zone(kind: ZoneType, *categories: Category) -> OfSubject:
@@ -171,7 +172,8 @@ def _household_at_home(subject: Subject, evidence: Evidence, weights: Weights) -
         return None
     if evidence.place is CameraPlace.INDOORS or evidence.is_on_public_ground(subject):
         return None
-    return Finding(weights["household_at_home"].fixed(), "somebody of the household is at home, and it is not night")
+    points = weights["household_at_home"].reached(_stayed(subject, evidence))
+    return Finding(points, "somebody of the household is at home, and it is not night")
 
 
 def _guests_expected(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:

@@ -114,6 +114,11 @@ ENTRY, YARD, SIDEWALK, DRIVEWAY, RESTRICTED = (
         ("who lingers for five minutes", [_person(ENTRY, 300)], False, None, 35, 50),
         ("who lingers for ten minutes", [_person(ENTRY, 600)], False, None, 50, 65),
         ("who lingers in the yard at night", [_person(YARD, 90)], True, ASLEEP, 60, 84),
+        ("who is about the cars at night", [_person(DRIVEWAY, 70)], True, ASLEEP, 60, 84),
+        ("who stands at the door while all sleep", [_person(ENTRY, 60)], True, ASLEEP, 60, 84),
+        ("who comes home late", [_person(ENTRY, 15)], True, ASLEEP, 30, 59),
+        ("two behind the empty house", [_person(YARD, 80)] * 2, False, replace(EMPTY, sun_is_up=False), 60, 84),
+        ("children before the door", [_person(ENTRY, 900)] * 3, False, AT_HOME, 20, 59),
         ("who tries the door by day", [_person(ENTRY, 10, Observed.TRYING_DOOR)], False, AT_HOME, 60, 85),
         ("who tries the door at night", [_person(ENTRY, 60, Observed.TRYING_DOOR)], True, ASLEEP, 65, 85),
         ("who tries cars at night", [_person(DRIVEWAY, 40, Observed.TRYING_VEHICLE)], True, ASLEEP, 65, 80),
@@ -282,7 +287,10 @@ def test_every_factor_has_a_weight_of_its_kind_and_the_reverse() -> None:
     assert len(set(FACTOR_NAMES)) == len(FACTOR_NAMES)
     stepped = {name for name in WEIGHTS.names if WEIGHTS[name].steps}
     counted = {name for name in WEIGHTS.names if WEIGHTS[name].each is not None}
-    assert stepped == {"lingering", "vehicle_waits", "nobody_home", "unusual", "repeat_visits"}
+    assert stepped == {
+        *("lingering", "vehicle_waits", "nobody_home", "household_at_home"),
+        *("quiet_hours", "unusual", "repeat_visits"),
+    }
     assert counted == {"several_people", "several_vehicles"}
     assert set(SUBJECT_RULES) | set(EVENT_RULES) <= set(FACTOR_NAMES)
     assert set(SUBJECT_RULES) >= THREAT_FACTORS | CIRCUMSTANCES | KEPT_FACTORS
