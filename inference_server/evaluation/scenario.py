@@ -24,6 +24,7 @@ THREAT, ORDINARY = "threat", "ordinary"
 MOST_PICTURES = 2000
 """Of one happening."""
 _LONGEST_SECONDS = 7200.0
+_FIRST_YEAR, _LAST_YEAR = 1980, 2200
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Height = Annotated[float, Field(gt=0.005, le=1, allow_inf_nan=False)]
@@ -31,9 +32,17 @@ Seconds = Annotated[float, Field(ge=0, le=_LONGEST_SECONDS, allow_inf_nan=False)
 Weeks = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
 Spot = tuple[Share, Share, Height]
 """Where a foot point is, and how high the object stands there: x, y and height in shares of the picture."""
+
+
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a text has characters that can be shown")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shown)]
 
 
 def _one_or_two(value: object) -> object:
@@ -270,6 +279,8 @@ class Expect(Part):
 def _local(time: datetime) -> datetime:
     if time.tzinfo is not None:
         raise ValueError("a local time without a zone is wanted, such as 2026-11-12 23:04:00")
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        raise ValueError(f"a time lies between the years {_FIRST_YEAR} and {_LAST_YEAR}")
     return time
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Reading scenarios: what is right is understood, what is wrong is named with file, line and field."""
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from inference_server.core.assessment import RiskLevel
 from inference_server.core.observation import Observed
@@ -71,6 +74,7 @@ def test_a_file_may_hold_several_and_a_folder_is_read_by_ids(tmp_path: Path) -> 
         ("camera: attic", "camera: drive", 0, 'happenings.1.camera: there is no camera "attic"'),
         ("starts_at: noon", "starts_at: 2026-05-05 12:00:00", 0, "starts_at"),
         ("starts_at: 2026-05-05 12:00:00+02:00", "starts_at: 2026-05-05 12:00:00", 0, "a local time without a zone"),
+        ("starts_at: 0001-01-01 00:00:00", "starts_at: 2026-05-05 12:00:00", 0, "between the years 1980 and 2200"),
         ("level: [high, low]", "level: [low, critical]", 0, "the lowest and the highest"),
         ("level: awful", "level: [low, critical]", 0, "'low', 'medium', 'high' or 'critical'"),
         ("level: low, must: [evil]", "level: [low, critical]", 0, '"evil" is no factor'),
@@ -82,6 +86,7 @@ def test_a_file_may_hold_several_and_a_folder_is_read_by_ids(tmp_path: Path) -> 
         ("title: &t A test\nid2: *t", "title: A test", 1, "no alias"),
         ("title: !!python/name:os.system A", "title: A test", 0, "could not determine a constructor"),
         ("title: [", "title: A test", 3, "expected"),
+        ('title: "\\x1b[2J"', "title: A test", 0, "characters that can be shown"),
         ("home_name: hidden\ntitle: A test", "title: A test", 0, "a scenario has no home_name"),
         ("version: 2\ntitle: A test", "title: A test", 0, "version: Input should be 1"),
     ],
@@ -116,6 +121,21 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         load_scenarios(tmp_path / "latin.yaml")
     with pytest.raises(ScenarioError, match="does not exist"):
         load_scenarios(tmp_path / "nowhere")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nothing_that_a_file_may_hold_breaks_the_reader(tmp_path: Path, data: st.DataObject) -> None:
+    whole = f"{HEAD}{WALK}{TAIL}"
+    start = data.draw(st.integers(0, len(whole) - 1))
+    end = data.draw(st.integers(start, min(start + 40, len(whole))))
+    put = data.draw(
+        st.text(max_size=8) | st.sampled_from(["~", "[]", "{}", "-1", ".inf", "1e999", "!!binary x", "<<: a"])
+    )
+    file = tmp_path / "mutated.yaml"
+    file.write_bytes(f"{whole[:start]}{put}{whole[end:]}".encode("utf-8", "surrogatepass"))
+    with suppress(ScenarioError):
+        load_scenarios(file)
 
 
 def test_a_home_that_is_not_there_is_named(tmp_path: Path) -> None:
