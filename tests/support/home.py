@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from PIL import Image
 from sqlalchemy import URL, update
 
-from inference_server.api.context import ApiContext, ApiLimits
+from inference_server.api.context import ApiContext, ApiLimits, PromptAnalyst, PromptParts
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor, LevelThresholds
 from inference_server.core.camera import Camera, camera_name
@@ -42,8 +42,10 @@ from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.prompting import PromptCases
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.upkeep import Upkeep
+from inference_server.risk.prompts.rendering import Installation
 from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
@@ -111,6 +113,7 @@ class Home:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     random: Random = field(default_factory=lambda: Random(1))
     limits: IngestSettings = TINY_ALLOWED
+    prompt_analyst: PromptAnalyst | None = None
 
     def __post_init__(self) -> None:
         """Make the parts that need others."""
@@ -194,6 +197,12 @@ class Home:
             server_changed=self.server_changed,
             uploads=self.uploads,
             cameras_changed=self.camera_reader.read_if_possible,
+            prompts=PromptParts(
+                cases=PromptCases(self.settings.risk, self.settings.zone, self.clock),
+                budget_tokens=self.settings.risk.prompt_tokens,
+                installation=Installation(self.settings.risk.thresholds),
+                analyst=self.prompt_analyst,
+            ),
             ready=lambda: self.ready,
             started_at=START,
             backups=self.backups,
