@@ -24,6 +24,7 @@ from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed
+from inference_server.core.prompt import PromptKind
 from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
@@ -46,6 +47,7 @@ from inference_server.pipeline.prompting import PromptCases
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.risk.prompts.rendering import Installation
+from inference_server.risk.prompts.shipped import newest_shipped
 from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
@@ -56,6 +58,7 @@ from inference_server.storage import (
     events,
     frames,
     ftp_accounts,
+    prompts,
     stationary,
     tables,
     tokens,
@@ -70,6 +73,7 @@ from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
 from inference_server.storage.ftp_accounts import FtpAccount
 from inference_server.storage.media import MediaFolder
+from inference_server.storage.prompts import NewPrompt
 from inference_server.storage.tokens import Scope
 from tests.support.gpus import NO_GPU, FakeGpus
 from tests.support.pictures import TINY_ALLOWED
@@ -316,6 +320,13 @@ class Home:
         async with self.database.writing() as connection:
             await stationary.replace(connection, (), (car,))
             return max(item.id or 0 for item in await stationary.stationary(connection, camera_id))
+
+    async def prompt(self) -> int:
+        """Store a version of the analyst's prompt, which is not in use, and return its number."""
+        shipped = newest_shipped(PromptKind.ANALYST)
+        new = NewPrompt(kind=shipped.kind, name="Another", text=shipped.text)
+        async with self.database.writing() as connection:
+            return (await prompts.add(connection, new, self.clock.now())).number
 
     async def ftp_account(self, camera_id: str = "front_door") -> None:
         """Let a camera upload by FTP."""
