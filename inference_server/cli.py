@@ -20,6 +20,7 @@ from inference_server.commands import (
     evaluate,
     ftp,
     models,
+    prompts,
     restore,
     serve,
     storage,
@@ -50,7 +51,20 @@ EXPLAINED = (
     WeightsError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, dead_letters, backup, restore, storage, evaluate)
+_SUBJECTS = (
+    serve,
+    doctor,
+    cameras,
+    models,
+    prompts,
+    tokens,
+    ftp,
+    dead_letters,
+    backup,
+    restore,
+    storage,
+    evaluate,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -650,6 +650,8 @@ class RiskSettings(Section):
     weights_file: Path | None = None
     """A file of the owner's own with other weights than the shipped ones."""
     usual: UsualLevels = UsualLevels()
+    prompt_tokens: Annotated[int, Field(ge=500, le=100_000)] = 3000
+    """What a prompt may have with all of its evidence; the answer needs room beside it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "RiskSettings":

@@ -32,6 +32,24 @@ from inference_server.api.routes.hardware import (
     ResidentModelObject,
 )
 from inference_server.api.routes.judging import ExcessObject, JudgingObject, MixObject
+from inference_server.api.routes.prompt_trials import (
+    AnswerObject,
+    ComparisonObject,
+    LevelChangeObject,
+    NotAvailableObject,
+    SentObject,
+    TrialBody,
+    TrialItem,
+    TrialResult,
+    TriedPrompt,
+    TriedPromptObject,
+)
+from inference_server.api.routes.prompts import (
+    PromptObject,
+    PromptSectionObject,
+    PromptVariableObject,
+    PromptVersionObject,
+)
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.routes.zones import ZoneObject
@@ -83,6 +101,17 @@ SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "pull": (PullObject,),
     "effect": (EffectObject, ChangeObject, LessonObject, RiskObject),
     "levels of the last days": (JudgingObject, ExcessObject, MixObject),
+    "prompt version": (PromptVersionObject,),
+    "trial": (
+        TrialResult,
+        TriedPromptObject,
+        TrialItem,
+        SentObject,
+        AnswerObject,
+        ComparisonObject,
+        LevelChangeObject,
+        NotAvailableObject,
+    ),
 }
 
 
@@ -184,9 +213,18 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)
+
+
+def test_the_shapes_of_what_is_learnt_and_of_prompts_that_the_page_writes_in_a_line() -> None:
     calibration = re.search(r"calibration` \| `({.*?})`:", PAGE)
     assert calibration
     assert names(calibration[1]) == fields(CalibrationList, CalibrationObject)
+    body = re.search(r"The body of a trial is `({.*?})`", PAGE, re.DOTALL)
+    assert body
+    assert names(body[1]) == fields(TrialBody, TriedPrompt)
+    kinds = re.search(r"`GET /api/prompts` \| `({.*?})`", PAGE)
+    assert kinds
+    assert names(kinds[1]) == {"items"} | fields(PromptObject, PromptVariableObject, PromptSectionObject)
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)
