@@ -92,7 +92,7 @@ def test_a_part_of_the_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("[dragon]\npoints = 1\n", 'names the factor "dragon", which there is not Use one of person_seen'),
+        ("[dragon]\npoints = 1\n", 'names the factor "dragon", which there is not. Use one of person_seen'),
         ("[person_seen]\npoints = nan\n", "[person_seen] points"),
         ("[person_seen]\npoints = 1e308\n", "[person_seen] points"),
         ("not toml", "is no TOML file"),
