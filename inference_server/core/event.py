@@ -35,6 +35,8 @@ class Event:
     assessment: Assessment
     clips: tuple[EventClip, ...] = ()
     """Those that show it and can be played."""
+    incident_id: int | None = None
+    """The story that it is part of; None for one of before there were incidents."""
 
     @property
     def is_open(self) -> bool:

@@ -15,7 +15,7 @@ from inference_server.core.detection import Track
 from inference_server.core.event import EndReason, Event
 from inference_server.storage import clips
 from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
-from inference_server.storage.tables import assessments, events
+from inference_server.storage.tables import assessments, events, incident_events
 
 _TRACKS = TypeAdapter(tuple[Track, ...])
 _FACTORS = TypeAdapter(tuple[Factor, ...])
@@ -204,7 +204,9 @@ def _columns(change: EventChange) -> dict[str, Any]:
 def joined() -> Select[tuple[object, ...]]:
     """Return a query of events with what their assessments say; `of_row` reads its rows."""
     verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
-    return select(events, *verdict).join(assessments, assessments.c.id == events.c.assessment_id)
+    query = select(events, *verdict, incident_events.c.incident_id)
+    query = query.join(assessments, assessments.c.id == events.c.assessment_id)
+    return query.outerjoin(incident_events, incident_events.c.event_id == events.c.id)
 
 
 def tracks_of(stored: object) -> tuple[Track, ...]:
@@ -234,4 +236,5 @@ def of_row(row: AnyRow) -> Event:
             verified=row.verified,
             assessed_at=row.assessed_at,
         ),
+        incident_id=row.incident_id,
     )
