@@ -31,7 +31,10 @@ type Looks = Mapping[tuple[int, Category, float], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """An event that is new or has changed. `live`: it happens now; `told`: clients are told of it."""
+    """An event that is new or has changed. `told`: clients are told of it.
+
+    `live`: it happens now, so that its incident goes on. Pictures of the past and new verdicts open none again.
+    """
 
     event: Event
     live: bool = True

@@ -33,7 +33,8 @@ SETTLED_AFTER = timedelta(minutes=5)
 MADE_UP_HOURS, MADE_UP_DAYS = 24, 2
 KEPT = {SummaryKind.HOURLY: timedelta(days=31), SummaryKind.DAILY: timedelta(days=731)}
 MINUTES_KEPT = timedelta(days=8)
-LOOK_SECONDS = 60.0
+LOOK_SECONDS = 20.0
+"""Well below a minute, so that no minute passes between two looks."""
 LONGEST_WRITING = 120.0
 """Seconds that a summarizer may take; then the template has the word."""
 
@@ -61,9 +62,10 @@ class SummaryWriting:
         self._zone = zone
         self._summarizer = summarizer
         self._holder = secrets.token_hex(8)
+        self._noted: tuple[datetime, bool] | None = None
 
     async def run(self) -> None:
-        """Look every minute until cancelled."""
+        """Look every minute, or a little more often, until cancelled."""
         while True:
             try:
                 await self.look()
@@ -72,10 +74,17 @@ class SummaryWriting:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Note this minute, and sum up what is over."""
-        now = self._clock.now()
+        """Note this minute, once, and sum up what is over."""
+        now, judged = self._clock.now(), self._judges()
+        minute = now.replace(second=0, microsecond=0)
+        if self._noted == (minute, judged):
+            return
         async with self._database.writing() as connection:
-            await summaries.note_minute(connection, now, judged=self._judges())
+            await summaries.note_minute(connection, now, judged=judged)
+        await self._sum_up(now)
+        self._noted = minute, judged
+
+    async def _sum_up(self, now: datetime) -> None:
         periods = periods_before(now - SETTLED_AFTER, self._zone, hours=MADE_UP_HOURS, days=MADE_UP_DAYS)
         async with self._database.reading() as connection:
             wanted = await summaries.missing(connection, periods)

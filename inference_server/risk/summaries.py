@@ -121,7 +121,8 @@ def _caveats(facts: SummaryFacts) -> list[str]:
         found.append(f"For {facts.unjudged_minutes} of {facts.minutes} minutes no picture could be judged.")
     if facts.unjudged_pictures:
         number = _number(facts.unjudged_pictures, "picture", "pictures")
-        found.append(f"{number} could not be judged and stand in the dead letters.")
+        verb = "is" if facts.unjudged_pictures == 1 else "are"
+        found.append(f"{number} could not be judged and {verb} among the dead letters.")
     return found
 
 
