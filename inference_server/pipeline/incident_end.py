@@ -6,6 +6,8 @@ The open incidents themselves are the timers, so that a process that stops forge
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -51,30 +53,29 @@ class IncidentEnding:
         now = self._clock.now()
         async with self._database.reading() as connection:
             waiting = await incidents.open_incidents(connection)
-        if any(self._is_due(incident, now) for incident in waiting):
-            async with self._database.writing() as connection:
-                await incidents.lock(connection)
-                waiting = await incidents.open_incidents(connection)
-                told = [one for incident in waiting for one in await self._end(connection, incident, now)]
-                await announcements.add(connection, told)
-            if told:
-                self._announced.notify()
-            return LOOK_AGAIN
+            over = [incident.id for incident in waiting if await self._is_over(connection, incident, now)]
+        if over:
+            await self._end(over, now)
         soonest = min((incident.last_at + self._quiet - now for incident in waiting), default=LONGEST_PAUSE)
-        return max(min(soonest, LONGEST_PAUSE), timedelta(0))
+        return min(soonest, LONGEST_PAUSE) if soonest > timedelta(0) else LOOK_AGAIN
 
-    def _is_due(self, incident: Incident, now: datetime) -> bool:
-        """Return whether the quiet time is over; what lies further ahead was told by a clock that went back."""
-        return not now < incident.last_at + self._quiet <= now + self._quiet
+    async def _end(self, incident_ids: Sequence[int], now: datetime) -> None:
+        async with self._database.writing() as connection:
+            await incidents.lock(connection)
+            told: list[Announcement] = []
+            for incident in await incidents.get_many(connection, incident_ids):
+                if incident.is_open and await self._is_over(connection, incident, now):
+                    ended_at = max(min(incident.last_at + self._quiet, now), incident.started_at)
+                    await incidents.set_end(connection, incident.id, ended_at)
+                    ended = replace(incident, ended_at=ended_at)
+                    told += announcements_of(IncidentChange(incident, ended), now)
+            await announcements.add(connection, told)
+        self._announced.notify()
 
-    async def _end(self, connection: AsyncConnection, incident: Incident, now: datetime) -> list[Announcement]:
-        if not self._is_due(incident, now) or await incidents.has_open_event(connection, incident.id):
-            return []
+    async def _is_over(self, connection: AsyncConnection, incident: Incident, now: datetime) -> bool:
+        """Return whether nothing can go on; what lies further ahead was told by a clock that went back."""
         over_at = incident.last_at + self._quiet
+        if now < over_at <= now + self._quiet or await incidents.has_open_event(connection, incident.id):
+            return False
         late = over_at + await incidents.delay(connection, incident.id)
-        if now < late <= now + self._quiet or await incidents.pictures_wait(connection, over_at):
-            return []
-        ended_at = max(min(over_at, now), incident.started_at)
-        await incidents.set_end(connection, incident.id, ended_at)
-        ended = await incidents.get(connection, incident.id)
-        return announcements_of(IncidentChange(incident, ended), now)
+        return not now < late <= now + self._quiet and not await incidents.pictures_wait(connection, over_at)

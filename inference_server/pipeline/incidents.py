@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Incidents: events that change take their stories with them, in the same transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -73,28 +73,39 @@ class IncidentKeeper:
 
     async def take(self, connection: AsyncConnection, changes: Sequence[Changed]) -> Outcome:
         """Arrange the incidents around events that have just been written; nobody else does until the commit."""
-        latest = {change.event.id: change for change in changes}
-        if not latest:
-            return Outcome()
+        outcome = Outcome()
+        if not changes:
+            return outcome
         await incidents.lock(connection)
         cameras = await surroundings.placed(connection)
         ground = await self._ground(connection, cameras)
-        begin = min(change.event.started_at for change in latest.values())
+        latest = {change.event.id: change for change in changes}
+        for group in _groups(latest.values(), ground.reach):
+            await self._take(connection, group, ground, cameras, outcome)
+        return outcome
+
+    async def _take(
+        self,
+        connection: AsyncConnection,
+        changed: Mapping[int, Changed],
+        ground: Ground,
+        cameras: Mapping[str, Placed],
+        outcome: Outcome,
+    ) -> None:
+        """Arrange the incidents around changes that lie near each other."""
+        begin = min(change.event.started_at for change in changed.values())
         around = await incidents.near(connection, begin, begin + HORIZON * ground.longest, ground.reach)
         fixed = [one for one in around if one.started_at < begin and one.incident_id is not None]
-        moving = [one for one in around if one.started_at >= begin and (one.incident_id or one.id in latest)]
+        moving = [one for one in around if one.started_at >= begin and (one.incident_id or one.id in changed)]
         known = await self._strands(connection, fixed)
         members = _members([*fixed, *moving], await _looks(connection, [*fixed, *moving]))
-        strands = arrange(members, ground, known)
-        homes = await self._homes(connection, strands, moving)
-        touched = await self._move(connection, latest, moving, homes, cameras)
-        result = await incidents.renew(connection, touched)
-        outcome = Outcome({event_id: homes[event_id] for event_id in latest if event_id in homes})
-        for incident_id, change in result.items():
-            of_incident = [one for id_, one in latest.items() if homes.get(id_) == incident_id]
-            tell = any(one.told for one in of_incident or latest.values())
+        homes = await self._homes(connection, arrange(members, ground, known), moving)
+        touched = await self._move(connection, changed, moving, homes, cameras)
+        outcome.incident_ids |= {event_id: homes[event_id] for event_id in changed if event_id in homes}
+        for incident_id, change in (await incidents.renew(connection, touched)).items():
+            of_incident = [one for id_, one in changed.items() if homes.get(id_) == incident_id]
+            tell = any(one.told for one in of_incident or changed.values())
             outcome.told += await self._settle(connection, change, of_incident, tell=tell)
-        return outcome
 
     async def _ground(self, connection: AsyncConnection, cameras: Mapping[str, Placed]) -> Ground:
         settings = self._settings
@@ -196,6 +207,18 @@ class IncidentKeeper:
         if over_at > self._clock.now() or await incidents.has_open_event(connection, after.id):
             return None
         return over_at
+
+
+def _groups(changes: Iterable[Changed], reach: timedelta) -> list[dict[int, Changed]]:
+    """Divide changes into those that lie near each other, as pictures of now and of last week come together."""
+    groups: list[dict[int, Changed]] = []
+    begin: datetime | None = None
+    for change in sorted(changes, key=lambda one: (one.event.started_at, one.event.id)):
+        if begin is None or change.event.started_at - begin > reach:
+            begin = change.event.started_at
+            groups.append({})
+        groups[-1][change.event.id] = change
+    return groups
 
 
 def _members(found: Sequence[NearEvent], looks: Looks) -> list[Member]:

@@ -33,10 +33,10 @@ from inference_server.storage.tables import (
     messages,
 )
 
-MOST_EVENTS = 500
+MOST_EVENTS = 2000
 """That are arranged anew at a time, the earliest of them."""
 LONGEST_EVENT = timedelta(hours=1)
-"""Longer than any event."""
+"""No event is longer: `batch.window_seconds` says so."""
 _LISTED = events.c.deleted_at.is_(None)
 _FRAME_STAGES = [stage.value for stage in StageName if stage.is_about_frames]
 

@@ -15,9 +15,13 @@ from inference_server.core.camera import Camera, CameraSettings
 from inference_server.core.context import CameraPlace
 from inference_server.core.frame import FrameSource
 from inference_server.core.incident import Incident
+from inference_server.pipeline.redis_broker import RedisBroker
+from inference_server.pipeline.stage import Stage
+from inference_server.pipeline.streams import Streams
 from inference_server.storage import camera_settings, cameras, incidents, retention, trash
 from inference_server.storage.retention import expired_events
 from tests.support.bench import CAMERA, Bench, a_person, bench
+from tests.support.services import PostgreSql, Redis
 
 STARTED, UPDATED, ENDED, REMOVED = (
     AnnouncementKind.INCIDENT_STARTED,
@@ -115,6 +119,19 @@ async def test_it_is_over_when_nothing_new_happened_for_a_while_and_not_before(a
     assert ended.incident.ended_at == last + timedelta(minutes=5)
     await a_way.ending.look()
     assert await _incidents_told(a_way) == []
+    assert await a_way.ending.look() == timedelta(seconds=30)
+
+
+async def test_pictures_of_now_and_of_long_ago_that_come_together_have_their_own(a_way: Bench) -> None:
+    before = a_way.clock.now() - timedelta(days=20)
+    await a_way.take(
+        a_way.picture(a_person(), camera="drive", at=before, source=FrameSource.IMPORT),
+        a_way.picture(a_person(), camera="door", at=before + timedelta(seconds=30), source=FrameSource.IMPORT),
+        a_way.picture(a_person(), camera="drive"),
+    )
+    await a_way.work()
+    assert await _stories(a_way) == {("drive", "door"), ("drive",)}
+    assert [item.kind for item in await _incidents_told(a_way)] == [STARTED]
 
 
 async def test_pictures_that_wait_decide_whether_it_is_over(a_way: Bench) -> None:
@@ -245,6 +262,43 @@ async def test_several_workers_at_a_time_make_one_story(tmp_path: Path, where: U
         await asyncio.gather(*(made.gather.consume(part) for made, part in zip((one, two), messages, strict=True)))
         await one.work()
         assert set(map(frozenset, await _stories(one))) == {frozenset({"drive", "door"})}
+
+
+async def test_pictures_that_redis_delivers_hold_an_incident_open_too(
+    tmp_path: Path, postgresql: PostgreSql, redis: Redis
+) -> None:
+    async with bench(tmp_path, where=postgresql.migrated_database()) as made:
+        await _place(made)
+        streams = Streams(redis.url, prefix=f"test:{made.database.url.database}", worker="one")
+        broker = RedisBroker(made.database, made.clock, streams=streams, health=made.health, worker="one")
+        stages = (made.detect, made.gather, made.close)
+        for part in (made.intake, *stages):
+            part._broker = broker
+        await _cross(made, "drive")
+        await _deliver(broker, stages)
+        await made.take(made.picture(a_person(), camera="door"))
+        await broker.deliver()
+        held = await broker.claim(made.detect.name, 1)  # a worker is at it
+        made.clock.move(minutes=10)
+        await _deliver(broker, [made.close])
+        await made.ending.look()
+        (incident,) = await made.incidents()
+        assert (len(held), incident.is_open) == (1, True)
+        await made.detect.consume(held)
+        await _deliver(broker, stages)
+        await made.ending.look()
+        await streams.close()
+        (incident,) = await made.incidents()
+        assert incident.cameras == ("drive", "door")
+        assert incident.ended_at == incident.last_at + timedelta(minutes=5)
+
+
+async def _deliver(broker: RedisBroker, stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        await broker.deliver()
+        while messages := await broker.claim(stage.name, stage.batch_size):
+            await stage.consume(messages)
+            await broker.deliver()
 
 
 async def test_the_trash_and_the_cleanup_keep_incidents_true(a_way: Bench) -> None:

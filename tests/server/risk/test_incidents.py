@@ -129,16 +129,12 @@ def test_the_nearest_story_is_the_one_that_goes_on() -> None:
 
 
 def test_an_event_that_two_stories_could_claim_makes_no_one_of_both() -> None:
-    both = Ground(**{**_parts(GROUND), "learnt": frozenset({("shed", "roof", PERSON), ("door", "roof", PERSON)})})
+    both = replace(GROUND, learnt=frozenset({("shed", "roof", PERSON), ("door", "roof", PERSON)}))
     first, second, claimed = member("shed", 0), member("door", 10), member("roof", 60)
     assert groups([first, second, claimed], both) == {
         frozenset({first.event_id}),
         frozenset({second.event_id, claimed.event_id}),
     }
-
-
-def _parts(ground: Ground) -> dict[str, object]:
-    return {name: getattr(ground, name) for name in Ground.__slots__}
 
 
 def test_passers_by_on_a_street_are_no_endless_story() -> None:
