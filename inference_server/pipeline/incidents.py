@@ -13,6 +13,7 @@ from inference_server.core.clock import Clock
 from inference_server.core.detection import Category, Track
 from inference_server.core.event import Event
 from inference_server.core.incident import Incident
+from inference_server.core.transition import Transition
 from inference_server.detection.appearance import comparable_likeness
 from inference_server.risk.incidents import Ground, Member, Seen, Site, Strand, arrange
 from inference_server.risk.story import line_of, subject_of
@@ -78,7 +79,7 @@ class IncidentKeeper:
             return outcome
         await incidents.lock(connection)
         cameras = await surroundings.placed(connection)
-        ground = await self._ground(connection, cameras)
+        ground = self._ground(cameras)
         latest = {change.event.id: change for change in changes}
         for group in _groups(latest.values(), ground.reach):
             await self._take(connection, group, ground, cameras, outcome)
@@ -99,6 +100,7 @@ class IncidentKeeper:
         moving = [one for one in around if one.started_at >= begin and (one.incident_id or one.id in changed)]
         known = await self._strands(connection, fixed)
         members = _members([*fixed, *moving], await _looks(connection, [*fixed, *moving]))
+        ground = replace(ground, learnt=learnt(await _ways(connection, members)))
         homes = await self._homes(connection, arrange(members, ground, known), moving)
         touched = await self._move(connection, changed, moving, homes, cameras)
         outcome.incident_ids |= {event_id: homes[event_id] for event_id in changed if event_id in homes}
@@ -107,11 +109,11 @@ class IncidentKeeper:
             tell = any(one.told for one in of_incident or changed.values())
             outcome.told += await self._settle(connection, change, of_incident, tell=tell)
 
-    async def _ground(self, connection: AsyncConnection, cameras: Mapping[str, Placed]) -> Ground:
+    def _ground(self, cameras: Mapping[str, Placed]) -> Ground:
         settings = self._settings
         return Ground(
             sites={camera.id: Site(camera.place, camera.leads_to) for camera in cameras.values()},
-            learnt=learnt(await transitions.every(connection)),
+            learnt=frozenset(),
             same_camera=timedelta(seconds=settings.same_camera_seconds),
             next_camera=timedelta(seconds=settings.next_camera_seconds),
             longest=timedelta(hours=settings.longest_hours),
@@ -257,3 +259,9 @@ async def _looks(connection: AsyncConnection, found: Sequence[NearEvent]) -> Loo
     return {
         (one.frame_id, one.category, one.confidence): one.look for one in await incidents.looks(connection, frame_ids)
     }
+
+
+async def _ways(connection: AsyncConnection, members: Sequence[Member]) -> tuple[Transition, ...]:
+    """Return what is known of the ways between the cameras that saw something."""
+    camera_ids = {one.camera_id for one in members}
+    return await transitions.between(connection, camera_ids) if len(camera_ids) > 1 else ()

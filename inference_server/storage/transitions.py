@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Queries on which camera sees something after which."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.detection import Category
 from inference_server.core.transition import Onset, Transition
 from inference_server.storage.events import tracks_of
-from inference_server.storage.rows import insert
+from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import camera_transitions, events
 
 GONE_AFTER = timedelta(seconds=45)
@@ -20,19 +20,14 @@ _BEFORE = timedelta(minutes=5)
 
 async def every(connection: AsyncConnection) -> tuple[Transition, ...]:
     """Return all that was counted."""
-    found = await connection.execute(select(camera_transitions))
-    return tuple(
-        Transition(
-            row.from_camera,
-            row.to_camera,
-            Category(row.category),
-            row.onsets,
-            row.followed,
-            row.by_chance,
-            row.updated_at,
-        )
-        for row in found
-    )
+    return tuple(map(_transition, await connection.execute(select(camera_transitions))))
+
+
+async def between(connection: AsyncConnection, camera_ids: Collection[str]) -> tuple[Transition, ...]:
+    """Return what was counted between these cameras."""
+    ids = list(camera_ids)
+    both = (camera_transitions.c.from_camera.in_(ids), camera_transitions.c.to_camera.in_(ids))
+    return tuple(map(_transition, await connection.execute(select(camera_transitions).where(*both))))
 
 
 async def write(connection: AsyncConnection, counted: Iterable[Transition]) -> None:
@@ -63,3 +58,15 @@ async def onsets(connection: AsyncConnection, since: datetime, until: datetime) 
                 found.append(Onset(*key, track.first_seen_at))
             last[key] = max(before or track.last_seen_at, track.last_seen_at)
     return sorted(found, key=lambda onset: (onset.at, onset.camera_id, onset.category))
+
+
+def _transition(row: AnyRow) -> Transition:
+    return Transition(
+        row.from_camera,
+        row.to_camera,
+        Category(row.category),
+        row.onsets,
+        row.followed,
+        row.by_chance,
+        row.updated_at,
+    )

@@ -7,19 +7,23 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, update
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.camera import Camera, CameraSettings
 from inference_server.core.context import CameraPlace
 from inference_server.core.frame import FrameSource
 from inference_server.core.incident import Incident
+from inference_server.detection.appearance import look_of
+from inference_server.detection.detector import Picture
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.stage import Stage
 from inference_server.pipeline.streams import Streams
 from inference_server.storage import camera_settings, cameras, incidents, retention, trash
 from inference_server.storage.retention import expired_events
+from inference_server.storage.tables import detections
 from tests.support.bench import CAMERA, Bench, a_person, bench
 from tests.support.services import PostgreSql, Redis
 
@@ -352,3 +356,21 @@ async def test_cameras_without_a_place_stay_for_themselves(a_bench: Bench) -> No
     await _cross(a_bench, CAMERA, "elsewhere")
     found = await a_bench.incidents()
     assert _of(found, CAMERA) != _of(found, "elsewhere")
+
+
+def _wearing(colour: tuple[int, int, int]) -> bytes:
+    picture = Picture(np.full((48, 64, 3), colour, np.uint8), 64, 48)
+    return look_of(picture, a_person().box)
+
+
+@pytest.mark.parametrize(("second", "together"), [((220, 20, 20), True), ((20, 20, 220), False)])
+async def test_looks_tell_one_from_another(a_way: Bench, second: tuple[int, int, int], together: bool) -> None:
+    for camera_id, colour in (("drive", (220, 20, 20)), ("door", second)):
+        await a_way.take(a_way.picture(a_person(), camera=camera_id))
+        await a_way.work(a_way.detect)
+        async with a_way.database.writing() as connection:
+            worn = update(detections).where(detections.c.event_id.is_(None)).values(appearance=_wearing(colour))
+            await connection.execute(worn)
+        await a_way.work()
+        a_way.clock.move(seconds=60)
+    assert (len(await a_way.incidents()) == 1) is together
