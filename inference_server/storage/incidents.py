@@ -306,7 +306,8 @@ async def get_many(connection: AsyncConnection, incident_ids: Collection[int]) -
 async def open_incidents(connection: AsyncConnection) -> tuple[Incident, ...]:
     """Return every open incident, oldest first."""
     query = select(incidents).where(incidents.c.ended_at.is_(None), incidents.c.listed)
-    return tuple(map(_incident, await connection.execute(query.order_by(incidents.c.id))))
+    found = map(_incident, await connection.execute(query.order_by(incidents.c.last_at)))
+    return tuple(sorted(found, key=attrgetter("id")))
 
 
 async def find(

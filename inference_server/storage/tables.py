@@ -178,7 +178,13 @@ events = Table(
     Column("tracks", JSON, nullable=False),
     Column("score", Integer, nullable=False),
     Column("assessment_id", Key),
-    Column("deleted_at", UtcDateTime, index=True),
+    Column("deleted_at", UtcDateTime),
+    Index(
+        "ix_events_deleted_at",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
     Index(None, "best_frame_id"),
@@ -191,6 +197,7 @@ events = Table(
     ),
     sqlite_autoincrement=True,
 )
+"""The index of the trash holds nothing else: SQLite would look through all other events by it, instead of by time."""
 
 detections = Table(
     "detections",

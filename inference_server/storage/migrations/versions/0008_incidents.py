@@ -22,6 +22,9 @@ def _key() -> sa.Column[int]:
 
 def upgrade() -> None:
     """Bring the tables from the revision before to this one."""
+    in_trash = sa.text("deleted_at IS NOT NULL")
+    op.drop_index("ix_events_deleted_at", "events")
+    op.create_index("ix_events_deleted_at", "events", ["deleted_at"], sqlite_where=in_trash, postgresql_where=in_trash)
     op.create_table(
         "incidents",
         _key(),
