@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import URL
 
 from inference_server.core.announcement import AnnouncementKind
 from inference_server.core.assessment import AssessmentSource, LevelThresholds
@@ -18,6 +19,7 @@ from inference_server.risk.summaries import Summarizer, SummaryFacts, Told
 from inference_server.storage import baselines, summaries
 from inference_server.storage.summaries import SummaryFilter
 from tests.support.bench import CAMERA, Bench, a_person, bench
+from tests.support.services import PostgreSql
 
 UTC_ZONE = ZoneInfo("UTC")
 
@@ -35,6 +37,12 @@ class Writer:
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
+
+
+@pytest.fixture
+def where() -> URL | None:
+    """Use SQLite; tests/server/storage asks both databases the same."""
+    return None
 
 
 def _writing(made: Bench, *, judges: bool = True, summarizer: Summarizer | None = None) -> SummaryWriting:
@@ -75,7 +83,16 @@ async def test_a_quiet_hour_is_one_line_and_told_once(a_bench: Bench) -> None:
     assert len(await _written(a_bench)) == 1
 
 
-async def test_what_happened_is_counted_by_camera_and_its_incidents_named(a_bench: Bench) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_happened_is_counted_by_camera_and_its_incidents_named(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    server: PostgreSql | None = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+    async with bench(tmp_path, where=server.migrated_database() if server else None) as a_bench:
+        await _count_what_happened(a_bench)
+
+
+async def _count_what_happened(a_bench: Bench) -> None:
     writing = _writing(a_bench)
     for _ in range(20):
         await a_bench.see(a_person())
@@ -128,7 +145,7 @@ async def test_nothing_is_claimed_of_the_time_before_the_first_start(a_bench: Be
 async def test_two_processes_write_each_once(tmp_path: Path) -> None:
     async with bench(tmp_path) as made, bench(tmp_path, made.clock, scripted=made.detector) as other:
         mine, theirs = _writing(made, judges=False), _writing(other)
-        for _ in range(130):
+        for _ in range(127):
             await mine.look()
             await theirs.look()
             made.clock.move(minutes=1)

@@ -31,7 +31,7 @@ async def test_a_way_is_learnt_by_any_of_several_processes_and_then_joins(tmp_pa
     async with bench(tmp_path) as made, bench(tmp_path, made.clock, scripted=made.detector) as other:
         learning = [TransitionLearning(one.database, one.clock, within=WITHIN) for one in (made, other)]
         await learning[0].look()
-        for _ in range(24):
+        for _ in range(12):
             await _walk(made, "gate", "shed")
             made.clock.move(minutes=30)
         assert {one.cameras for one in await made.incidents()} == {("gate",), ("shed",)}
@@ -41,7 +41,7 @@ async def test_a_way_is_learnt_by_any_of_several_processes_and_then_joins(tmp_pa
                 await one.look()
         known = await _known(made)
         there, back = known["gate", "shed"], known["shed", "gate"]
-        assert there.onsets == there.followed == pytest.approx(24, rel=0.01)  # the first ones are a day old
+        assert there.onsets == there.followed == pytest.approx(12, rel=0.01)  # the first ones are a day old
         assert there.by_chance == back.followed == 0
         await _walk(made, "gate", "shed")
         assert (await made.incidents())[-1].cameras == ("gate", "shed")
