@@ -120,11 +120,11 @@ class Bench:
             announced=self.announced,
         )
         still = stationary or StationarySettings()
-        keeper = IncidentKeeper(clock, settings=IncidentSettings(), risk=risk, zone=zone)
+        self.keeper = IncidentKeeper(clock, settings=IncidentSettings(), risk=risk, zone=zone)
         self.gather = GatherStage(
-            *shared, judging=self.judging, incidents=keeper, rules=rules, risk=risk, stationary=still, zone=zone
+            *shared, judging=self.judging, incidents=self.keeper, rules=rules, risk=risk, stationary=still, zone=zone
         )
-        self.ending = IncidentEnding(self.database, self.announced, clock, quiet=keeper.quiet)
+        self.ending = IncidentEnding(self.database, self.announced, clock, quiet=self.keeper.quiet)
         self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
     async def load_detector(self) -> None:

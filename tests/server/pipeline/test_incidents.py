@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -12,16 +13,19 @@ import pytest
 from sqlalchemy import URL, update
 
 from inference_server.core.announcement import Announcement, AnnouncementKind
+from inference_server.core.assessment import AssessmentSource
 from inference_server.core.camera import Camera, CameraSettings
 from inference_server.core.context import CameraPlace
 from inference_server.core.frame import FrameSource
 from inference_server.core.incident import Incident
 from inference_server.detection.appearance import look_of
 from inference_server.detection.detector import Picture
+from inference_server.pipeline.incidents import Changed
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.stage import Stage
 from inference_server.pipeline.streams import Streams
-from inference_server.storage import camera_settings, cameras, incidents, retention, trash
+from inference_server.storage import camera_settings, cameras, events, incidents, retention, trash
+from inference_server.storage.events import EventChange
 from inference_server.storage.retention import expired_events
 from inference_server.storage.tables import detections
 from tests.support.bench import CAMERA, Bench, a_person, bench
@@ -336,6 +340,26 @@ async def test_the_trash_and_the_cleanup_keep_incidents_true(a_way: Bench) -> No
         await retention.delete_event(connection, door.id, wanted)
         assert await incidents.members_of(connection, [before.id]) == {before.id: set()}
     assert await a_way.incidents() == []
+
+
+async def test_a_later_verdict_refines_the_story_and_opens_nothing_again(a_way: Bench) -> None:
+    await _cross(a_way, "drive")
+    a_way.clock.move(minutes=10)
+    await a_way.work()
+    await a_way.ending.look()
+    await a_way.told_all()
+    (before,), (event,) = await a_way.incidents(), await a_way.events()
+    summary = "A courier brings a parcel."
+    verdict = replace(event.assessment, score=5, summary=summary, source=AssessmentSource.MODEL, verified=True)
+    change = EventChange(
+        event.last_detection_at, event.frame_count, event.best_frame_id, event.best_confidence, event.tracks, verdict
+    )
+    async with a_way.database.writing() as connection:
+        judged = await events.change(connection, event, change)
+        outcome = await a_way.keeper.take(connection, [Changed(judged, live=False)])
+    (after,) = await a_way.incidents()
+    assert after == replace(before, score=5, verified=True, summary="08:00 Drive: A courier brings a parcel.")
+    assert [(item.kind, item.incident) for item in outcome.told] == [(UPDATED, after)]
 
 
 async def test_a_rising_score_is_told_and_the_highest_counts(a_way: Bench) -> None:
