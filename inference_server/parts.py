@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +51,8 @@ from inference_server.pipeline.drift_watch import DriftWatch
 from inference_server.pipeline.engine_building import EngineBuilding
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.habits import HabitLearning
+from inference_server.pipeline.incident_end import IncidentEnding
+from inference_server.pipeline.incidents import IncidentKeeper
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
@@ -64,6 +67,8 @@ from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage, run_stage
 from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
+from inference_server.pipeline.summaries import SummaryWriting
+from inference_server.pipeline.transitions import TransitionLearning
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.view_watch import ViewWatch
 from inference_server.pipeline.workers import Heartbeat, worker_name
@@ -136,6 +141,7 @@ class Parts:
         self._announced = Signal()
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
+        self._incidents = IncidentKeeper(clock, settings=settings.incidents, risk=settings.risk, zone=settings.zone)
         self._remote = self._build_remote()
         self._machine = Machine(settings.hardware, self.health, clock)
         self._judging = Judging(
@@ -233,10 +239,25 @@ class Parts:
         )
         yield "habits", learning.run
         yield JUDGING, DriftWatch(self._database, self.health, self._clock, self._settings.risk).run
+        quiet = self._incidents.quiet
+        yield "incidents", IncidentEnding(self._database, self._announced, self._clock, quiet=quiet).run
+        within = timedelta(seconds=self._settings.incidents.next_camera_seconds)
+        yield "transitions", TransitionLearning(self._database, self._clock, within=within).run
+        yield "summaries", self._summary_writing().run
         yield "judged", JudgedNews(self._database, self._announced, self._clock, self._judging).run
         yield "backup", self._backups.run
         yield "disk", self._disk_watch().run
         yield "cleanup", self._upkeep.housekeeping.run
+
+    def _summary_writing(self) -> SummaryWriting:
+        return SummaryWriting(
+            self._database,
+            self._announced,
+            self._clock,
+            judges=lambda: self._judging.status.judges,
+            thresholds=self._settings.risk.thresholds,
+            zone=self._settings.zone,
+        )
 
     def _build_broker(self) -> Broker:
         if self._settings.redis_url is None:
@@ -306,6 +327,7 @@ class Parts:
             self._announced,
             self._clock,
             judging=judging,
+            incidents=self._incidents,
             rules=rules,
             risk=settings.risk,
             stationary=settings.stationary,

@@ -671,6 +671,28 @@ def known_time_zone(name: str) -> str:
     return name
 
 
+class IncidentSettings(Section):
+    """Which events tell one story, and when it is over."""
+
+    same_camera_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
+    """The longest time between two events of one camera,"""
+    next_camera_seconds: Annotated[float, Field(ge=0, le=1800)] = 120.0
+    """and from one camera to another; twice as long where somebody looks the same."""
+    quiet_minutes: Annotated[float, Field(ge=1, le=120)] = 5.0
+    """After so long without anything new an incident is over."""
+    longest_hours: Annotated[float, Field(ge=0.1, le=24)] = 2.0
+
+    @model_validator(mode="after")
+    def _quiet_after_every_gap(self) -> "IncidentSettings":
+        longest = max(self.same_camera_seconds, 2 * self.next_camera_seconds)
+        if self.quiet_minutes * 60 < longest:
+            raise ValueError(
+                f"quiet_minutes ({self.quiet_minutes:g}) must be at least {longest / 60:g}, the greater of "
+                "same_camera_seconds and twice next_camera_seconds: no incident is over while it can still go on"
+            )
+        return self
+
+
 Days = Annotated[int, Field(ge=0, le=3650)]
 """0 means for ever."""
 
@@ -793,6 +815,7 @@ class Settings(BaseSettings):
     stationary: StationarySettings = StationarySettings()
     scene: SceneSettings = SceneSettings()
     risk: RiskSettings = RiskSettings()
+    incidents: IncidentSettings = IncidentSettings()
     backup: BackupSettings = BackupSettings()
     retention: RetentionSettings = RetentionSettings()
     disk: DiskSettings = DiskSettings()

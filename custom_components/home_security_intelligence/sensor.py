@@ -81,6 +81,11 @@ SERVER_SENSORS = (
         value=lambda state: state.highest_risk,
     ),
     ServerSensorDescription(
+        key="open_incidents",
+        state_class=SensorStateClass.MEASUREMENT,
+        value=lambda state: state.open_incidents,
+    ),
+    ServerSensorDescription(
         key="detector",
         entity_category=EntityCategory.DIAGNOSTIC,
         value=lambda state: state.server.detector.name,

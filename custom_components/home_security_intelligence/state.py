@@ -2,7 +2,7 @@
 """What the integration knows about a server, and how messages change it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from .client.messages import (
@@ -12,23 +12,30 @@ from .client.messages import (
     EventChanged,
     EventKind,
     EventRemoved,
+    IncidentChanged,
+    IncidentRemoved,
     Snapshot,
 )
-from .client.models import Camera, Event, Server
+from .client.models import Camera, Event, Incident, Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HsiState:
-    """The server, its cameras, and the open and last events of these."""
+    """The server, its cameras, the open and last events of these, and the open incidents.
+
+    The incidents are None when the server is too old to know any.
+    """
 
     server: Server
     cameras: Mapping[str, Camera]
     events: Mapping[int, Event]
+    incidents: Mapping[int, Incident] | None = None
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
         """Start from a snapshot."""
-        return cls.of(snapshot.server, snapshot.cameras, snapshot.events)
+        incidents = None if snapshot.incidents is None else {one.id: one for one in snapshot.incidents}
+        return replace(cls.of(snapshot.server, snapshot.cameras, snapshot.events), incidents=incidents)
 
     @classmethod
     def of(cls, server: Server, cameras: Iterable[Camera], events: Iterable[Event]) -> Self:
@@ -39,19 +46,39 @@ class HsiState:
 
     def with_change(self, change: Change | None) -> Self:
         """Apply one change."""
-        cameras, events = self.cameras.values(), self.events.values()
         match change:
             case CameraChanged(camera):
-                return self.of(self.server, (*cameras, camera), events)
+                return self._with((*self.cameras.values(), camera))
             case CameraRemoved(camera_id):
-                return self.of(self.server, (camera for camera in cameras if camera.id != camera_id), events)
+                return self._with(camera for camera in self.cameras.values() if camera.id != camera_id)
             case EventChanged(event=event, camera=camera):
-                return self.of(self.server, (*cameras, camera), (*events, event))
+                return self._with((*self.cameras.values(), camera), event)
             case EventRemoved(camera=camera, last_event=last_event):
-                known = (*events, last_event) if last_event else events
-                return self.of(self.server, (*cameras, camera), known)
+                return self._with((*self.cameras.values(), camera), *([last_event] if last_event else []))
+            case IncidentChanged() | IncidentRemoved():
+                return replace(self, incidents=self._incidents_after(change))
             case None:
                 return self
+
+    def _with(self, cameras: Iterable[Camera], *more: Event) -> Self:
+        changed = self.of(self.server, cameras, (*self.events.values(), *more))
+        return replace(changed, incidents=self.incidents)
+
+    def _incidents_after(self, change: IncidentChanged | IncidentRemoved) -> dict[int, Incident]:
+        incidents = dict(self.incidents or {})
+        match change:
+            case IncidentChanged(incident=incident) if incident.is_open:
+                incidents[incident.id] = incident
+            case IncidentChanged(incident=incident):
+                incidents.pop(incident.id, None)
+            case IncidentRemoved(incident_id):
+                incidents.pop(incident_id, None)
+        return incidents
+
+    @property
+    def open_incidents(self) -> int | None:
+        """How many incidents are going on; None when the server does not tell."""
+        return None if self.incidents is None else len(self.incidents)
 
     def camera(self, camera_id: str) -> Camera:
         """A camera as it may be shown: what was judged before the detector went may no longer be true."""

@@ -13,7 +13,9 @@ from inference_server.api.schema import (
     SCHEMA_VERSION,
     CameraObject,
     EventObject,
+    IncidentObject,
     ServerObject,
+    SummaryObject,
     UtcTime,
     WireObject,
 )
@@ -107,6 +109,36 @@ class EventRemovedData(WireObject):
     last_event: EventObject | None
 
 
+class IncidentData(WireObject):
+    """Of every message about an incident that is there."""
+
+    incident: IncidentObject
+
+
+class IncidentRemovedData(WireObject):
+    """Of `incident_removed`."""
+
+    incident_id: int
+
+
+class SummaryData(WireObject):
+    """Of `summary`."""
+
+    summary: SummaryObject
+
+
+type MessageData = (
+    CameraData
+    | CameraRemovedData
+    | EventRiskData
+    | EventData
+    | EventRemovedData
+    | IncidentData
+    | IncidentRemovedData
+    | SummaryData
+)
+
+
 class Message(WireObject):
     """One thing that happened, with its place in the sequence."""
 
@@ -114,17 +146,18 @@ class Message(WireObject):
     sequence: Sequence
     at: UtcTime
     kind: AnnouncementKind
-    data: CameraData | CameraRemovedData | EventRiskData | EventData | EventRemovedData
+    data: MessageData
 
 
 class Snapshot(WireObject):
-    """The state as of a sequence number: every camera, its open event and its last one."""
+    """The state as of a sequence number: every camera, its open event and its last one, and every open incident."""
 
     type: Literal["snapshot"] = "snapshot"
     sequence: Sequence
     server: ServerObject
     cameras: tuple[CameraObject, ...]
     events: tuple[EventObject, ...]
+    incidents: tuple[IncidentObject, ...]
 
 
 class Replay(WireObject):
@@ -167,7 +200,17 @@ def message(item: SequencedAnnouncement, thresholds: LevelThresholds) -> Message
     )
 
 
-def _data(
+def _data(announcement: Announcement, thresholds: LevelThresholds) -> MessageData:
+    if announcement.incident is not None:
+        return IncidentData(incident=schema.incident(announcement.incident, thresholds))
+    if announcement.removed_incident_id is not None:
+        return IncidentRemovedData(incident_id=announcement.removed_incident_id)
+    if announcement.summary is not None:
+        return SummaryData(summary=schema.summary(announcement.summary, thresholds))
+    return _camera_data(announcement, thresholds)
+
+
+def _camera_data(
     announcement: Announcement, thresholds: LevelThresholds
 ) -> CameraData | CameraRemovedData | EventData | EventRemovedData:
     if announcement.kind is AnnouncementKind.CAMERA_REMOVED:

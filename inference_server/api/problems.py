@@ -23,6 +23,7 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     CAMERA_NOT_FOUND = "camera_not_found"
     EVENT_NOT_FOUND = "event_not_found"
+    INCIDENT_NOT_FOUND = "incident_not_found"
     FRAME_NOT_FOUND = "frame_not_found"
     DETECTION_NOT_FOUND = "detection_not_found"
     FTP_ACCOUNT_NOT_FOUND = "ftp_account_not_found"
@@ -80,6 +81,7 @@ _KINDS = {
     ProblemCode.NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.CAMERA_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.INCIDENT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FRAME_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.DETECTION_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.FTP_ACCOUNT_NOT_FOUND: ProblemKind(404, "Not found"),
@@ -177,6 +179,15 @@ def event_not_found(event_id: int) -> ProblemError:
     """Return the problem of an unknown event."""
     return ProblemError(
         ProblemCode.EVENT_NOT_FOUND, f"There is no event {event_id}.", "GET /api/events lists the events."
+    )
+
+
+def incident_not_found(incident_id: int) -> ProblemError:
+    """Return the problem of an unknown incident."""
+    return ProblemError(
+        ProblemCode.INCIDENT_NOT_FOUND,
+        f"There is no incident {incident_id}.",
+        "GET /api/incidents lists the incidents; one that became part of another has that one's number.",
     )
 
 

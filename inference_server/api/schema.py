@@ -27,8 +27,10 @@ from inference_server.core.detection import (
 from inference_server.core.event import EndReason, Event
 from inference_server.core.feedback import Feedback, FeedbackKind
 from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.incident import Incident
 from inference_server.core.message import DeadLetter, StageName
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.core.summary import Summary, SummaryKind
 from inference_server.core.view import ViewProblem
 from inference_server.observability.health import ComponentHealth, Detail, HealthState
 
@@ -180,6 +182,56 @@ class EventObject(WireObject):
     assessed_at: UtcTime
     clips: tuple[EventClipObject, ...]
     feedback: FeedbackObject | None
+    incident_id: int | None
+
+
+class IncidentObject(WireObject):
+    """Events that tell one story, running while `ended_at` is null."""
+
+    id: int
+    started_at: UtcTime
+    last_at: UtcTime
+    ended_at: UtcTime | None
+    risk: RiskObject
+    verified: bool
+    title: str
+    summary: str
+    cameras: tuple[str, ...]
+    event_ids: tuple[int, ...]
+
+
+class FullIncidentObject(IncidentObject):
+    """An incident with its events, in the order in which they began."""
+
+    events: tuple[EventObject, ...]
+
+
+class CameraCountObject(WireObject):
+    """What one camera saw in the time of a summary; the risk is the highest of its events."""
+
+    camera_id: str
+    name: str
+    events: int
+    risk: RiskObject
+
+
+class SummaryObject(WireObject):
+    """What an hour or a day was like."""
+
+    id: int
+    kind: SummaryKind
+    started_at: UtcTime
+    ended_at: UtcTime
+    headline: str
+    text: str
+    source: AssessmentSource
+    events: dict[RiskLevel, int]
+    cameras: tuple[CameraCountObject, ...]
+    incident_ids: tuple[int, ...]
+    unverified: int
+    unjudged_minutes: int
+    unjudged_pictures: int
+    created_at: UtcTime
 
 
 class DetectorObject(WireObject):
@@ -408,6 +460,7 @@ def event(value: Event, thresholds: LevelThresholds) -> EventObject:
         verified=verdict.verified,
         assessed_at=verdict.assessed_at,
         clips=tuple(EventClipObject.model_validate(clip, from_attributes=True) for clip in value.clips),
+        incident_id=value.incident_id,
         feedback=feedback(value.feedback) if value.feedback else None,
     )
 
@@ -426,6 +479,56 @@ def feedback(value: Feedback) -> FeedbackObject:
         by=opinion.by,
         given_at=value.given_at,
         withdrawn_at=value.withdrawn_at,
+    )
+
+
+def incident(value: Incident, thresholds: LevelThresholds) -> IncidentObject:
+    """Return an incident as it is sent."""
+    return IncidentObject(
+        id=value.id,
+        started_at=value.started_at,
+        last_at=value.last_at,
+        ended_at=value.ended_at,
+        risk=risk(value.score, thresholds),
+        verified=value.verified,
+        title=value.title,
+        summary=value.summary,
+        cameras=value.cameras,
+        event_ids=value.event_ids,
+    )
+
+
+def full_incident(value: Incident, events: Iterable[Event], thresholds: LevelThresholds) -> FullIncidentObject:
+    """Return an incident with its events as it is sent alone."""
+    shown = tuple(event(one, thresholds) for one in events)
+    return FullIncidentObject(**dict(incident(value, thresholds)), events=shown)
+
+
+def summary(value: Summary, thresholds: LevelThresholds) -> SummaryObject:
+    """Return a summary as it is sent."""
+    levels = dict.fromkeys(RiskLevel, 0)
+    for score, number in value.scores:
+        levels[risk_level(score, thresholds)] += number
+    return SummaryObject(
+        id=value.id,
+        kind=value.period.kind,
+        started_at=value.period.started_at,
+        ended_at=value.period.ended_at,
+        headline=value.headline,
+        text=value.text,
+        source=value.source,
+        events=levels,
+        cameras=tuple(
+            CameraCountObject(
+                camera_id=one.camera_id, name=one.name, events=one.events, risk=risk(one.highest_score, thresholds)
+            )
+            for one in value.cameras
+        ),
+        incident_ids=value.incident_ids,
+        unverified=value.unverified,
+        unjudged_minutes=value.unjudged_minutes,
+        unjudged_pictures=value.unjudged_pictures,
+        created_at=value.created_at,
     )
 
 

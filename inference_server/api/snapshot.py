@@ -8,7 +8,7 @@ from inference_server.api.context import ApiContext
 from inference_server.api.messages import Replay, Snapshot, message
 from inference_server.api.schema import ServerObject
 from inference_server.core.announcement import SequencedAnnouncement
-from inference_server.storage import announcements, cameras, events
+from inference_server.storage import announcements, cameras, events, incidents
 
 
 async def server_object(context: ApiContext) -> ServerObject:
@@ -48,5 +48,8 @@ async def _snapshot(context: ApiContext, connection: AsyncConnection, server: Se
         cameras=tuple(schema.camera(state, context.thresholds) for state in states),
         events=tuple(
             schema.event(event, context.thresholds) for event in await events.get_many(connection, sorted(shown))
+        ),
+        incidents=tuple(
+            schema.incident(incident, context.thresholds) for incident in await incidents.open_incidents(connection)
         ),
     )

@@ -9,6 +9,8 @@ from inference_server.core.assessment import RiskLevel
 from inference_server.core.camera import Camera
 from inference_server.core.detection import Category
 from inference_server.core.event import Event
+from inference_server.core.incident import Incident
+from inference_server.core.summary import Summary
 from inference_server.core.view import LastingProblem
 
 
@@ -61,13 +63,24 @@ class AnnouncementKind(StrEnum):
     EVENT_ENDED = "event_ended"
     EVENT_REMOVED = "event_removed"
     EVENT_RESTORED = "event_restored"
+    INCIDENT_STARTED = "incident_started"
+    INCIDENT_UPDATED = "incident_updated"
+    INCIDENT_ENDED = "incident_ended"
+    INCIDENT_REMOVED = "incident_removed"
+    SUMMARY = "summary"
+
+    @property
+    def is_about_incidents(self) -> bool:
+        """Whether it tells of an incident."""
+        return self.value.startswith("incident_")
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """One thing that happened, with the state it left. Its place in the sequence is given when it is stored.
 
-    Of a removed event only the id is told, and `event` is the one that is its camera's last now.
+    Of a removed event only the id is told, and `event` is the one that is its camera's last now. What is about more
+    than one camera has no `camera`, and an empty `camera_id` where it is about none.
     """
 
     kind: AnnouncementKind
@@ -77,6 +90,9 @@ class Announcement:
     event: Event | None = None
     previous_level: RiskLevel | None = None
     removed_event_id: int | None = None
+    incident: Incident | None = None
+    removed_incident_id: int | None = None
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,3 +74,14 @@ class CameraPlace(StrEnum):
     GARAGE = "garage"
     INDOORS = "indoors"
     OTHER = "other"
+
+
+WAY_IN = (
+    CameraPlace.STREET,
+    CameraPlace.DRIVEWAY,
+    CameraPlace.YARD,
+    CameraPlace.ENTRANCE,
+    CameraPlace.GARAGE,
+    CameraPlace.INDOORS,
+)
+"""From the outside in, where nobody said which camera leads to which."""

@@ -38,6 +38,8 @@ class Event:
     """Those that show it and can be played."""
     feedback: Feedback | None = None
     """What the owner says of it, unless that was withdrawn."""
+    incident_id: int | None = None
+    """The story that it is part of; None for one of before there were incidents."""
 
     @property
     def is_open(self) -> bool:

@@ -31,6 +31,9 @@ INNER = 0.7
 LEAST_SATURATION, LEAST_VALUE = 0.2, 0.15
 """Below either a pixel has no colour worth a name."""
 
+LEAST_COLOUR = 0.25
+"""Share of a look that has a hue, below which it is not compared with what another camera saw."""
+
 COLUMNS, ROWS = 8, 6
 VIEW_BYTES = COLUMNS * ROWS + 3
 SAME_SCENE = 0.8
@@ -62,6 +65,25 @@ def likeness(one: bytes | None, other: bytes | None) -> float | None:
     if one is None or other is None or len(one) != LOOK_BYTES or len(other) != LOOK_BYTES:
         return None
     return float(likenesses([one], [other])[0, 0])
+
+
+def comparable_likeness(one: bytes, other: bytes) -> float | None:
+    """Return how alike two looks are that different cameras saw, 0 to 1; None where their light cannot be compared.
+
+    Infrared light takes all colour away, and who wears none looks like everybody else who does not: only what has
+    colour in both tells anything.
+    """
+    if min(_colour(one), _colour(other)) < LEAST_COLOUR:
+        return None
+    return likeness(one, other)
+
+
+def _colour(look: bytes) -> float:
+    """Return the share of a look that has a hue, 0 for one that is not understood."""
+    if len(look) != LOOK_BYTES:
+        return 0.0
+    bins = np.frombuffer(look, np.uint8).astype(np.float64).reshape(STRIPES, BINS)
+    return float(bins[:, :HUES].sum() / max(bins.sum(), 1.0))
 
 
 def likenesses(first: Sequence[bytes | None], second: Sequence[bytes | None]) -> Floats:

@@ -21,6 +21,7 @@ from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker, Transaction
 from inference_server.pipeline.event_writer import EventWriter
 from inference_server.pipeline.history import remember
+from inference_server.pipeline.incidents import Changed, IncidentKeeper
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.retry import PermanentError
 from inference_server.pipeline.sorting import Sorter
@@ -52,6 +53,7 @@ class GatherStage:
         clock: Clock,
         *,
         judging: Judging,
+        incidents: IncidentKeeper,
         rules: BatchRules,
         risk: RiskSettings,
         stationary: StationarySettings,
@@ -62,6 +64,7 @@ class GatherStage:
         self._announced = announced
         self._clock = clock
         self._judging = judging
+        self._incidents = incidents
         self._rules = rules
         self._thresholds = risk.thresholds
         self._writer = EventWriter(clock, rules=rules, risk=risk, zone=zone)
@@ -85,6 +88,7 @@ class GatherStage:
             open_events = await events.open_events_of(connection, of_cameras)
             sightings = await self._sorter.sort_out(connection, of_cameras, sightings)
             told: list[Announcement] = []
+            changed: list[Changed] = []
             for camera_id, group in of_cameras.items():
                 event = open_events.get(camera_id)
                 seen = [frame for frame in group if sightings[frame.id].counted]
@@ -94,10 +98,13 @@ class GatherStage:
                     transaction, camera_id, event, [sightings[frame.id] for frame in live], ended_before
                 )
                 past = await self._remember(connection, camera_id, [sightings[frame.id] for frame in late])
-                await self._remember(connection, camera_id, [sightings[frame.id] for frame in imported])
+                silent = await self._remember(connection, camera_id, [sightings[frame.id] for frame in imported])
+                changed += _changed(silent, live=False, told=False)
+                changed += [*_changed(past, live=False), *_changed(happenings)]
                 if camera_id in rows:
                     told += await self._tell(connection, rows[camera_id], group, happenings, past)
-            await announcements.add(connection, told)
+            stories = await self._incidents.take(connection, changed)
+            await announcements.add(connection, [*map(stories.with_incident, told), *stories.told])
         self._announced.notify()
 
     def _sort(self, seen: Sequence[Frame], earliest: datetime | None) -> tuple[list[Frame], list[Frame], list[Frame]]:
@@ -185,6 +192,15 @@ class GatherStage:
 
     def _level(self, event: Event) -> RiskLevel:
         return risk_level(event.assessment.score, self._thresholds)
+
+
+def _changed(happenings: Sequence[_Happening], *, live: bool = True, told: bool = True) -> list[Changed]:
+    """Return the events of happenings that tell more than an end, which changes no story."""
+    return [
+        Changed(happening.event, live, told)
+        for happening in happenings
+        if happening.event is not None and happening.kind is not AnnouncementKind.EVENT_ENDED
+    ]
 
 
 def _found(frames_found: Mapping[int, Frame], message: Message) -> Frame:

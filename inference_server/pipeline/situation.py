@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.baseline import HOUR, Habit, hour_of, slot_of
-from inference_server.core.context import STALE_AFTER, CameraPlace, HomeContext, Mode
+from inference_server.core.context import STALE_AFTER, WAY_IN, CameraPlace, HomeContext, Mode
 from inference_server.core.detection import Category, Track
 from inference_server.core.view import ViewProblem
 from inference_server.pipeline.lessons import Lessons
@@ -25,16 +25,6 @@ CAME_CLOSER_WITHIN = timedelta(minutes=5)
 TAMPERED_WITHIN = timedelta(minutes=15)
 LOOK_BACK = timedelta(minutes=20)
 """As far back as the longest of the stays that weigh differently, and some."""
-
-_WAY_IN = (
-    CameraPlace.STREET,
-    CameraPlace.DRIVEWAY,
-    CameraPlace.YARD,
-    CameraPlace.ENTRANCE,
-    CameraPlace.GARAGE,
-    CameraPlace.INDOORS,
-)
-"""From the outside in, where nobody said which camera leads to which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +145,9 @@ def _leads(there: Placed, here: Placed) -> bool:
     """Return whether somebody on the way in passes one camera before the other."""
     if there.leads_to or here.leads_to:
         return here.id in there.leads_to
-    if there.place not in _WAY_IN or here.place not in _WAY_IN:
+    if there.place not in WAY_IN or here.place not in WAY_IN:
         return False
-    return _WAY_IN.index(there.place) < _WAY_IN.index(here.place)
+    return WAY_IN.index(there.place) < WAY_IN.index(here.place)
 
 
 def _tampering(cameras: Mapping[str, Placed], seen_at: datetime) -> list[Tampering]:

@@ -3,7 +3,6 @@
 
 import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -120,7 +119,7 @@ def _merged(shipped: Mapping[str, object], own: object) -> dict[str, object]:
 
 
 def _shipped() -> dict[str, dict[str, object]]:
-    return tomllib.loads(files("inference_server.risk").joinpath("weights.toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name("weights.toml").read_text("utf-8"))
 
 
 _AS_SHIPPED = "Take inference_server/risk/weights.toml as an example."

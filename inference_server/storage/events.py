@@ -16,7 +16,7 @@ from inference_server.core.event import EndReason, Event
 from inference_server.core.feedback import Feedback, FeedbackKind, Opinion
 from inference_server.storage import clips
 from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
-from inference_server.storage.tables import assessments, events, feedback
+from inference_server.storage.tables import assessments, events, feedback, incident_events
 
 _TRACKS = TypeAdapter(tuple[Track, ...])
 _FACTORS = TypeAdapter(tuple[Factor, ...])
@@ -221,8 +221,9 @@ def joined() -> Select[tuple[object, ...]]:
     verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
     said = [feedback.c[name].label(f"feedback_{name}") for name in _SAID]
     counting = and_(feedback.c.event_id == events.c.id, feedback.c.withdrawn_at.is_(None))
-    query = select(events, *verdict, *said).join(assessments, assessments.c.id == events.c.assessment_id)
-    return query.outerjoin(feedback, counting)
+    query = select(events, *verdict, *said, incident_events.c.incident_id)
+    query = query.join(assessments, assessments.c.id == events.c.assessment_id).outerjoin(feedback, counting)
+    return query.outerjoin(incident_events, incident_events.c.event_id == events.c.id)
 
 
 def tracks_of(stored: object) -> tuple[Track, ...]:
@@ -253,6 +254,7 @@ def of_row(row: AnyRow) -> Event:
             assessed_at=row.assessed_at,
         ),
         feedback=_feedback(row) if row.feedback_id is not None else None,
+        incident_id=row.incident_id,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.cleanup import Amount
 from inference_server.core.message import StageName
+from inference_server.storage import incidents
 from inference_server.storage.cameras import lock
 from inference_server.storage.tables import (
     arrivals,
@@ -123,6 +124,7 @@ async def delete_event(connection: AsyncConnection, event_id: int, wanted: Condi
     files = await _delete_frames(connection, ids)
     if len(ids) == FRAMES_AT_ONCE:
         return DeletedEvent(event_id, camera_id, files, done=False)
+    await incidents.forget(connection, event_id)
     await connection.execute(delete(detections).where(detections.c.event_id == event_id))
     await connection.execute(delete(assessments).where(assessments.c.event_id == event_id))
     await _delete_discarded(connection, _EVENT_STAGES, [event_id])

@@ -178,7 +178,13 @@ events = Table(
     Column("tracks", JSON, nullable=False),
     Column("score", Integer, nullable=False),
     Column("assessment_id", Key),
-    Column("deleted_at", UtcDateTime, index=True),
+    Column("deleted_at", UtcDateTime),
+    Index(
+        "ix_events_deleted_at",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
     Index(None, "best_frame_id"),
@@ -191,6 +197,7 @@ events = Table(
     ),
     sqlite_autoincrement=True,
 )
+"""The index of the trash holds nothing else: SQLite would look through all other events by it, instead of by time."""
 
 detections = Table(
     "detections",
@@ -309,6 +316,83 @@ prompt_versions = Table(
 """What the language model is told. `digest` is the shipped file's, null for versions of the owner's own; `chosen` says
 that somebody made it the active one, so that no newer shipped one takes its place.
 """
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("score", Integer, nullable=False),
+    Column("verified", Boolean, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("cameras", JSON, nullable=False),
+    Column("event_ids", JSON, nullable=False),
+    Column("listed", Boolean, nullable=False),
+    Index(None, "started_at"),
+    Index(
+        "ix_incidents_open",
+        "last_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+"""Stories. `event_ids` are those that are not in the trash; one without any is not `listed`."""
+
+incident_events = Table(
+    "incident_events",
+    metadata,
+    Column("event_id", ForeignKey("events.id"), primary_key=True),
+    Column("incident_id", ForeignKey("incidents.id"), nullable=False, index=True),
+    Column("subject", Text, nullable=False),
+    Column("line", Text, nullable=False),
+)
+"""Which incident an event is part of, and what the story says of it.
+
+No column of `events`: whoever changes an event would wait for who arranges the incidents, and that one for him.
+"""
+
+camera_transitions = Table(
+    "camera_transitions",
+    metadata,
+    Column("from_camera", ForeignKey("cameras.id"), primary_key=True),
+    Column("to_camera", ForeignKey("cameras.id"), primary_key=True),
+    Column("category", String(16), primary_key=True),
+    Column("onsets", Float, nullable=False),
+    Column("followed", Float, nullable=False),
+    Column("by_chance", Float, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""Which camera sees something after which, as `core/transition.py` describes it."""
+
+judged_hours = Table(
+    "judged_hours",
+    metadata,
+    Column("begin", UtcDateTime, primary_key=True),
+    Column("minutes", BigInteger, nullable=False),
+)
+"""In which minutes of each hour (of UTC) pictures could be judged: one bit each, the lowest for the first."""
+
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Column("headline", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("kind", "started_at"),
+    Index(None, "started_at"),
+    sqlite_autoincrement=True,
+)
+"""What each hour and day was like."""
 
 assessments = Table(
     "assessments",

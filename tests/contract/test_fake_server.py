@@ -27,6 +27,11 @@ DATA: dict[str, type[BaseModel]] = {
     "event_ended": messages.EventData,
     "event_removed": messages.EventRemovedData,
     "event_restored": messages.EventData,
+    "incident_started": messages.IncidentData,
+    "incident_updated": messages.IncidentData,
+    "incident_ended": messages.IncidentData,
+    "incident_removed": messages.IncidentRemovedData,
+    "summary": messages.SummaryData,
 }
 
 
@@ -37,6 +42,7 @@ async def fake() -> AsyncIterator[FakeServer]:
     event = samples.event()
     fake.cameras = {"front_door": samples.busy_camera(event), "garden": samples.unjudged_camera("garden")}
     fake.events = {event["id"]: event}
+    fake.incidents = {4: samples.incident()}
     await fake.start()
     yield fake
     await fake.stop()
@@ -63,6 +69,7 @@ async def test_the_greeting_is_a_real_one(http: aiohttp.ClientSession) -> None:
         snapshot = messages.Snapshot.model_validate(await subscriber.receive())
     assert len(snapshot.cameras) == 2
     assert len(snapshot.events) == 1
+    assert len(snapshot.incidents) == 1
 
 
 async def test_a_refusal_is_a_real_one(http: aiohttp.ClientSession) -> None:
@@ -115,6 +122,11 @@ def _pushes(fake: FakeServer) -> list[Callable[[], Awaitable[None]]]:
         lambda: fake.event_goes(ended, samples.event(9, ended_at=samples.MORNING, end_reason="idle")),
         lambda: fake.event_happens("event_restored", ended),
         lambda: fake.push("camera_removed", camera_id="yard"),
+        lambda: fake.push("incident_started", incident=samples.incident(5)),
+        lambda: fake.push("incident_updated", incident=samples.incident(5, event_ids=[8, 9, 10])),
+        lambda: fake.push("incident_ended", incident=samples.incident(5, ended_at=samples.MORNING)),
+        lambda: fake.push("incident_removed", incident_id=4),
+        lambda: fake.push("summary", summary=samples.summary()),
     ]
 
 

@@ -14,6 +14,8 @@ from custom_components.home_security_intelligence.client.messages import (
     CameraRemoved,
     EventChanged,
     EventRemoved,
+    IncidentChanged,
+    IncidentRemoved,
     Message,
     Replay,
     ServerChanged,
@@ -51,7 +53,11 @@ async def test_a_whole_life_of_a_camera_is_understood_to_the_last_field(
     said = [message async for message in _life_of_a_camera(server, subscriber)]
 
     told = [message for message in said if message["type"] == "message"]
-    assert Counter(message["kind"] for message in told).keys() == set(AnnouncementKind) - {"event_assessed"}
+    assert Counter(message["kind"] for message in told).keys() == set(AnnouncementKind) - {
+        "event_assessed",
+        "incident_ended",
+        "summary",
+    }
     assert [message["sequence"] for message in told] == [
         greeting["sequence"] + number for number in range(1, len(told) + 1)
     ]
@@ -122,6 +128,12 @@ async def test_an_event_of_a_camera_that_is_gone_breaks_nothing(a_home: Home) ->
     assert parse_message(Fields(said, "message")) == Message(7, None)
 
 
+@pytest.mark.parametrize("kind", ["summary", "incident_of_a_newer_server"])
+def test_a_kind_that_the_client_does_not_know_is_passed_over(kind: str) -> None:
+    said = {"type": "message", "sequence": 7, "at": "2026-11-24T08:00:00Z", "kind": kind, "data": {"anything": [1]}}
+    assert parse_message(Fields(said, "message")) == Message(7, None)
+
+
 def test_a_message_that_the_client_does_not_know_is_passed_over() -> None:
     """Model pulls are told to administrators alone; a client with such a token goes on all the same."""
     pull = Pull("yolo26n", PullState.RUNNING, PullStep.DOWNLOADING, 10, 100)
@@ -170,6 +182,8 @@ async def _until(subscriber: Subscriber, kind: str, camera_id: str) -> AsyncIter
 
 def _camera_of(message: Json) -> str:
     data = message["data"]
+    if message["kind"].startswith("incident_"):
+        return ""
     camera_id: str = data["camera_id"] if "camera_id" in data else data["camera"]["id"]
     return camera_id
 
@@ -196,6 +210,11 @@ def _assert_change_understood(change: object, message: Json) -> None:
         case EventRemoved(event_id, camera, None):
             assert (kind, event_id, None) == ("event_removed", data["event_id"], data["last_event"])
             assert_kept(camera, data["camera"])
+        case IncidentRemoved(incident_id):
+            assert (kind, {"incident_id": incident_id}) == ("incident_removed", data)
+        case IncidentChanged(incident_kind, incident):
+            assert incident_kind == kind
+            assert_kept(incident, data["incident"])
         case EventChanged():
             assert change.kind == kind
             assert_kept(change.event, data["event"])

@@ -23,6 +23,8 @@ class FakeServer:
         self.server = samples.server()
         self.cameras: dict[str, Json] = {}
         self.events: dict[int, Json] = {}
+        self.incidents: dict[int, Json] = {}
+        self.knows_incidents = True
         self.sequence = 10
         self.oldest_replayable = 10
         self.log: list[Json] = []
@@ -101,6 +103,10 @@ class FakeServer:
             self.events[event["id"]] = event
         if kind == "event_removed":
             self.events.pop(data["event_id"], None)
+        if incident := data.get("incident"):
+            self.incidents[incident["id"]] = incident
+        if kind == "incident_removed":
+            self.incidents.pop(data["incident_id"], None)
         if kind == "camera_removed":
             del self.cameras[data["camera_id"]]
         self.sequence += 1
@@ -187,7 +193,10 @@ class FakeServer:
             return {"type": "replay", "messages": missed, **common}
         shown = {camera[key] for camera in self.cameras.values() for key in ("open_event_id", "last_event_id")}
         events = [event for event in self.events.values() if event["id"] in shown]
-        return {"type": "snapshot", "cameras": list(self.cameras.values()), "events": events, **common}
+        said = {"type": "snapshot", "cameras": list(self.cameras.values()), "events": events, **common}
+        if self.knows_incidents:
+            said["incidents"] = [one for one in self.incidents.values() if one["ended_at"] is None]
+        return said
 
     async def _info(self, request: web.Request) -> web.Response:
         return self._refusal(request) or web.json_response(self.server)

@@ -126,4 +126,41 @@ def event(event_id: int = 9, camera_id: str = "front_door", **changes: Any) -> J
         "assessed_at": MORNING,
         "clips": [],
         "feedback": None,
+        "incident_id": None,
+    } | changes
+
+
+def incident(incident_id: int = 4, **changes: Any) -> Json:
+    """Somebody who came from the driveway to the door."""
+    return {
+        "id": incident_id,
+        "started_at": MORNING,
+        "last_at": MORNING,
+        "ended_at": None,
+        "risk": {"score": 35, "level": "medium"},
+        "verified": False,
+        "title": "A person: Driveway, Front door",
+        "summary": "07:30 Driveway: a person; 07:31 Front door: a person.",
+        "cameras": ["driveway", "front_door"],
+        "event_ids": [8, 9],
+    } | changes
+
+
+def summary(**changes: Any) -> Json:
+    """An hour in which nothing happened."""
+    return {
+        "id": 1,
+        "kind": "hourly",
+        "started_at": MORNING,
+        "ended_at": MORNING,
+        "headline": "All quiet.",
+        "text": "All quiet.",
+        "source": "rules",
+        "events": {"low": 0, "medium": 0, "high": 0, "critical": 0},
+        "cameras": [],
+        "incident_ids": [],
+        "unverified": 0,
+        "unjudged_minutes": 0,
+        "unjudged_pictures": 0,
+        "created_at": MORNING,
     } | changes

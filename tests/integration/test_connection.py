@@ -192,7 +192,7 @@ async def test_tolerates_what_a_newer_server_invents(
     hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer
 ) -> None:
     await server.send({"type": "weather", "forecast": "rain"})
-    await server.push("incident_started", incident={"id": 1})
+    await server.push("story_begun", story={"id": 1})
     event = samples.event(risk={"score": 99, "level": "apocalyptic"}, source="oracle", moon_phase="full")
     await server.event_happens("event_detected", event)
 

@@ -27,6 +27,7 @@ QUEUE = "sensor.home_security_intelligence_pictures_waiting"
 DEAD_LETTERS = "sensor.home_security_intelligence_dead_letters"
 LAST_PICTURE = "sensor.front_door_last_picture"
 HIGHEST = "sensor.home_security_intelligence_highest_open_risk"
+INCIDENTS = "sensor.home_security_intelligence_open_incidents"
 VOLATILE = {"access_token", "entity_picture"}
 
 
@@ -244,6 +245,30 @@ async def test_highest_risk_of_all_cameras(hass: HomeAssistant, loaded: MockConf
     await server.push("camera_updated", camera=samples.unjudged_camera())
     await until_state(hass, SCORE, "unknown")
     assert value(hass, HIGHEST) == "80"
+
+
+async def test_open_incidents_are_counted(hass: HomeAssistant, loaded: MockConfigEntry, server: FakeServer) -> None:
+    assert value(hass, INCIDENTS) == "0"
+    for number in (4, 5):
+        await server.push("incident_started", incident=samples.incident(number))
+    await until_state(hass, INCIDENTS, "2")
+    await server.push("incident_updated", incident=samples.incident(4, cameras=["driveway"]))
+    await server.push("incident_ended", incident=samples.incident(5, ended_at=samples.MORNING))
+    await until_state(hass, INCIDENTS, "1")
+    await server.push("camera_updated", camera=samples.camera("garden"))
+    await server.push("summary", summary=samples.summary())
+    await server.push("incident_removed", incident_id=4)
+    await until_state(hass, INCIDENTS, "0")
+
+
+@pytest.mark.parametrize(("knows", "shown"), [(True, "1"), (False, "unknown")])
+async def test_a_server_too_old_for_incidents_claims_none(
+    hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer, knows: bool, shown: str
+) -> None:
+    server.incidents = {4: samples.incident(), 5: samples.incident(5, ended_at=samples.MORNING)}
+    server.knows_incidents = knows
+    await set_up(hass, entry)
+    assert value(hass, INCIDENTS) == shown
 
 
 async def test_highest_risk_without_cameras(hass: HomeAssistant, entry: MockConfigEntry, server: FakeServer) -> None:

@@ -14,6 +14,7 @@ from inference_server.core.announcement import Announcement, CameraState
 from inference_server.core.detection import Box, Detection, Label
 from inference_server.core.event import Event
 from inference_server.core.frame import FrameSource
+from inference_server.core.incident import Incident
 from inference_server.core.signal import Signal
 from inference_server.detection.backends.opening import Opened
 from inference_server.detection.detector import Picture
@@ -25,17 +26,20 @@ from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import BATCH, DetectStage
 from inference_server.pipeline.gather import GatherStage
+from inference_server.pipeline.incident_end import IncidentEnding
+from inference_server.pipeline.incidents import IncidentKeeper
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.stage import Stage
 from inference_server.pipeline.view_watch import ViewWatch
-from inference_server.settings import BatchSettings, RiskSettings, SceneSettings, StationarySettings
-from inference_server.storage import announcements, cameras, events
+from inference_server.settings import BatchSettings, IncidentSettings, RiskSettings, SceneSettings, StationarySettings
+from inference_server.storage import announcements, cameras, events, incidents
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.database import Database
 from inference_server.storage.events import EventFilter
+from inference_server.storage.incidents import IncidentFilter
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.tables import detections
 from tests.support.home import MovableClock
@@ -116,7 +120,11 @@ class Bench:
             announced=self.announced,
         )
         still = stationary or StationarySettings()
-        self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, stationary=still, zone=zone)
+        self.keeper = IncidentKeeper(clock, settings=IncidentSettings(), risk=risk, zone=zone)
+        self.gather = GatherStage(
+            *shared, judging=self.judging, incidents=self.keeper, rules=rules, risk=risk, stationary=still, zone=zone
+        )
+        self.ending = IncidentEnding(self.database, self.announced, clock, quiet=self.keeper.quiet)
         self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
     async def load_detector(self) -> None:
@@ -179,6 +187,10 @@ class Bench:
         await self.work()
 
     async def told(self) -> list[Announcement]:
+        """Return what was announced of cameras and events since the last call."""
+        return [item for item in await self.told_all() if not item.kind.is_about_incidents]
+
+    async def told_all(self) -> list[Announcement]:
         """Return what was announced since the last call."""
         async with self.database.reading() as connection:
             found = await announcements.after(connection, self.told_until, limit=1000)
@@ -192,6 +204,12 @@ class Bench:
         """Return all events, oldest first."""
         async with self.database.reading() as connection:
             page = await events.find(connection, EventFilter(), limit=1000, cursor=None)
+        return list(reversed(page.items))
+
+    async def incidents(self) -> list[Incident]:
+        """Return all incidents, oldest first."""
+        async with self.database.reading() as connection:
+            page = await incidents.find(connection, IncidentFilter(), limit=1000, cursor=None)
         return list(reversed(page.items))
 
     async def state(self, camera: str = CAMERA) -> CameraState:

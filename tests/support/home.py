@@ -24,6 +24,7 @@ from inference_server.core.detection import Box, Category, Detection, Label, Tra
 from inference_server.core.event import EndReason, Event
 from inference_server.core.feedback import Experience, FeedbackKind, Opinion, Signature
 from inference_server.core.frame import Refusal, RefusalReason
+from inference_server.core.incident import Incident
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed, ModelMemory
 from inference_server.core.prompt import PromptKind
@@ -63,6 +64,7 @@ from inference_server.storage import (
     feedback,
     frames,
     ftp_accounts,
+    incidents,
     prompts,
     stationary,
     tables,
@@ -77,6 +79,7 @@ from inference_server.storage.database import Database
 from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
 from inference_server.storage.ftp_accounts import FtpAccount
+from inference_server.storage.incidents import Membership
 from inference_server.storage.media import MediaFolder
 from inference_server.storage.prompts import NewPrompt
 from inference_server.storage.tokens import Scope
@@ -310,6 +313,18 @@ class Home:
         event = await self.event(camera_id, score=score)
         async with self.database.writing() as connection:
             return await events.end(connection, event, self.clock.now(), EndReason.IDLE)
+
+    async def incident(self, *of: Event, ended: bool = False) -> Incident:
+        """Make one story of events and return it."""
+        async with self.database.writing() as connection:
+            incident_id = await incidents.begin(connection, of[0].started_at)
+            line = "08:00 Somewhere: a person"
+            await incidents.give(connection, [Membership(event.id, incident_id, "a person", line) for event in of])
+            await incidents.renew(connection, [incident_id])
+            await incidents.set_end(connection, incident_id, self.clock.now() if ended else None)
+            incident = await incidents.get(connection, incident_id)
+        assert incident is not None
+        return incident
 
     async def zone(self, name: str = "Porch", camera_id: str = "front_door") -> Zone:
         """Add a zone on the left half of a camera's picture."""

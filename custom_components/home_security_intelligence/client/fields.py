@@ -87,6 +87,21 @@ class Fields:
         """Read a list of objects that older servers of the same schema do not send; none then."""
         return self.objects(name, parse) if name in self._values else ()
 
+    def newer_objects_or_none[T](self, name: str, parse: Callable[[Fields], T]) -> tuple[T, ...] | None:
+        """Read a list of objects that older servers of the same schema know nothing of; None then."""
+        return self.objects(name, parse) if name in self._values else None
+
+    def newer_integer_or_none(self, name: str) -> int | None:
+        """Read a whole number that may be null, and that older servers of the same schema do not send."""
+        return self.integer_or_none(name) if name in self._values else None
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Read a list of whole numbers."""
+        items = self._typed(name, list)
+        if not all(isinstance(item, int) and not isinstance(item, bool) for item in items):
+            raise self._wrong(name, "list of int")
+        return tuple(items)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Read a list of strings."""
         items = self._typed(name, list)

@@ -7,7 +7,7 @@ from typing import Final
 
 from .errors import ProtocolError
 from .fields import Fields
-from .models import Camera, Event, Level, Server
+from .models import Camera, Event, Incident, Level, Server
 
 
 class EventKind(StrEnum):
@@ -19,6 +19,14 @@ class EventKind(StrEnum):
     ASSESSED = "event_assessed"
     ENDED = "event_ended"
     RESTORED = "event_restored"
+
+
+class IncidentKind(StrEnum):
+    """What happened to an incident."""
+
+    STARTED = "incident_started"
+    UPDATED = "incident_updated"
+    ENDED = "incident_ended"
 
 
 RISK_CHANGES: Final = frozenset({EventKind.ESCALATED, EventKind.ASSESSED})
@@ -58,7 +66,22 @@ class EventRemoved:
     last_event: Event | None
 
 
-type Change = CameraChanged | CameraRemoved | EventChanged | EventRemoved
+@dataclass(frozen=True, slots=True)
+class IncidentChanged:
+    """Something happened to an incident."""
+
+    kind: IncidentKind
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRemoved:
+    """An incident is part of another one now, or its events are gone."""
+
+    incident_id: int
+
+
+type Change = CameraChanged | CameraRemoved | EventChanged | EventRemoved | IncidentChanged | IncidentRemoved
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +101,13 @@ class ServerChanged:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything as it is now."""
+    """Everything as it is now; the open incidents are None when an older server knows nothing of any."""
 
     sequence: int
     server: Server
     cameras: tuple[Camera, ...]
     events: tuple[Event, ...]
+    incidents: tuple[Incident, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +128,7 @@ def parse_resumption(fields: Fields) -> Snapshot | Replay:
                 server=Server.parse(fields.nested("server")),
                 cameras=fields.objects("cameras", Camera.parse),
                 events=fields.objects("events", Event.parse),
+                incidents=fields.newer_objects_or_none("incidents", Incident.parse),
             )
         case "replay":
             return Replay(
@@ -144,7 +169,16 @@ def _parse_change(kind: str, data: Fields) -> Change | None:
         case _ if kind in EventKind:
             return _parse_event_change(EventKind(kind), data)
         case _:
-            return None
+            return _parse_incident_change(kind, data)
+
+
+def _parse_incident_change(kind: str, data: Fields) -> IncidentChanged | IncidentRemoved | None:
+    """Read what happened to an incident; None for a kind that a newer server invented."""
+    if kind == "incident_removed":
+        return IncidentRemoved(data.integer("incident_id"))
+    if kind in IncidentKind:
+        return IncidentChanged(IncidentKind(kind), Incident.parse(data.nested("incident")))
+    return None
 
 
 def _parse_event_removed(data: Fields) -> EventRemoved | None:

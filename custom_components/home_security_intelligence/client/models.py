@@ -197,6 +197,7 @@ class Event:
     source: Source | None
     verified: bool
     clips: tuple[EventClip, ...]
+    incident_id: int | None
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
@@ -215,11 +216,49 @@ class Event:
             source=fields.choice("source", Source),
             verified=fields.flag("verified"),
             clips=fields.newer_objects("clips", EventClip.parse),
+            incident_id=fields.newer_integer_or_none("incident_id"),
         )
 
     @property
     def is_open(self) -> bool:
         """Whether it is still going on."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Events of one or several cameras that tell one story."""
+
+    id: int
+    started_at: datetime
+    last_at: datetime
+    ended_at: datetime | None
+    risk: Risk
+    verified: bool
+    title: str
+    summary: str
+    cameras: tuple[str, ...]
+    event_ids: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Read the wire format."""
+        return cls(
+            id=fields.integer("id"),
+            started_at=fields.time("started_at"),
+            last_at=fields.time("last_at"),
+            ended_at=fields.time_or_none("ended_at"),
+            risk=Risk.parse(fields.nested("risk")),
+            verified=fields.flag("verified"),
+            title=fields.text("title"),
+            summary=fields.text("summary"),
+            cameras=fields.texts("cameras"),
+            event_ids=fields.integers("event_ids"),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the story may go on."""
         return self.ended_at is None
 
 

@@ -23,6 +23,7 @@ from inference_server.api.schema import DetectionObject, EventObject, WireObject
 from inference_server.core.assessment import RiskLevel, scores_of
 from inference_server.storage import events, frames, trash
 from inference_server.storage.events import EventFilter
+from inference_server.storage.incidents import announcements_of
 from inference_server.storage.rows import BadCursorError
 from inference_server.storage.tokens import Scope
 
@@ -127,9 +128,10 @@ async def remove(context: ApiContext, asked: OneEvent) -> None:
                 f"Event {event.id} is still going on.",
                 "Delete it when it has ended: `ended_at` is set then, and `event_ended` tells it.",
             )
-        await trash.put(connection, event, now)
+        change = await trash.put(connection, event, now)
+        more = announcements_of(change, now) if change else []
         judged = context.detector_status().judges
-        await trash.tell_removed(connection, event.id, event.camera_id, now, judged=judged)
+        await trash.tell_removed(connection, event.id, event.camera_id, now, judged=judged, more=more)
     context.announced.notify()
 
 

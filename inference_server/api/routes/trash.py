@@ -13,6 +13,7 @@ from inference_server.api.schema import AmountObject, EventObject, UtcTime, Wire
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.cleanup import CleanupBusyError
 from inference_server.storage import announcements, cameras, trash
+from inference_server.storage.incidents import IncidentChange
 from inference_server.storage.rows import BadCursorError
 from inference_server.storage.tokens import Scope
 
@@ -60,16 +61,18 @@ async def find(context: ApiContext, asked: TrashQuery) -> TrashPage:
 async def restore(context: ApiContext, asked: OneEvent) -> EventObject:
     """Take an event back out of the trash and tell the subscribers."""
     async with context.database.writing() as connection:
-        event = await trash.restore(connection, asked.event_id)
-        if event is None:
+        restored = await trash.restore(connection, asked.event_id)
+        if restored is None:
             raise ProblemError(
                 ProblemCode.EVENT_NOT_FOUND,
                 f"There is no event {asked.event_id} in the trash.",
                 "GET /api/trash lists what is in it.",
             )
+        event = restored.event
         state = await cameras.state(connection, event.camera_id, judged=context.detector_status().judges)
         kind, now = AnnouncementKind.EVENT_RESTORED, context.clock.now()
-        await announcements.add(connection, [Announcement(kind, event.camera_id, now, state, event)])
+        more = _told_of(restored.incident, now)
+        await announcements.add(connection, [Announcement(kind, event.camera_id, now, state, event), *more])
     context.announced.notify()
     return schema.event(event, context.thresholds)
 
@@ -80,6 +83,14 @@ async def empty(context: ApiContext, _asked: Parameters) -> AmountObject:
         return schema.amount(await context.housekeeping.empty_trash())
     except CleanupBusyError as error:
         raise cleanup_running() from error
+
+
+def _told_of(change: IncidentChange | None, at: datetime) -> list[Announcement]:
+    """Return what there is to tell of an incident whose event is back: it goes on, and does not begin again."""
+    if change is None or change.after is None:
+        return []
+    incident = change.after
+    return [Announcement(AnnouncementKind.INCIDENT_UPDATED, incident.cameras[-1], at, incident=incident)]
 
 
 def _purged_after(deleted_at: datetime, days: int) -> datetime | None:

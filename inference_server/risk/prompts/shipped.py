@@ -3,7 +3,7 @@
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 from inference_server.core.prompt import PromptKind
 from inference_server.risk.prompts.text import read_prompt
@@ -24,7 +24,7 @@ def shipped_prompts() -> tuple[ShippedPrompt, ...]:
     """Return every shipped prompt, of each kind the oldest first."""
     found = []
     for kind in PromptKind:
-        folder = files("inference_server.risk.prompts").joinpath(kind.value)
+        folder = Path(__file__).with_name(kind.value)
         numbered = sorted((int(name[1]), file) for file in folder.iterdir() if (name := _NAME.fullmatch(file.name)))
         texts = [file.read_text("utf-8") for _, file in numbered]
         found += [ShippedPrompt(kind, read_prompt(kind, text).name, text) for text in texts]

@@ -31,6 +31,7 @@ from inference_server.api.routes.hardware import (
     NoGpuObject,
     ResidentModelObject,
 )
+from inference_server.api.routes.incidents import IncidentQuery
 from inference_server.api.routes.judging import ExcessObject, JudgingObject, MixObject
 from inference_server.api.routes.prompt_trials import (
     AnswerObject,
@@ -50,6 +51,7 @@ from inference_server.api.routes.prompts import (
     PromptVariableObject,
     PromptVersionObject,
 )
+from inference_server.api.routes.summaries import SummaryQuery
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.routes.zones import ZoneObject
@@ -59,6 +61,7 @@ from inference_server.api.schema import (
     AmountObject,
     BackupObject,
     BoxObject,
+    CameraCountObject,
     CameraObject,
     CameraStorageObject,
     CleanupObject,
@@ -68,12 +71,15 @@ from inference_server.api.schema import (
     DiskObject,
     EventObject,
     FullDeadLetterObject,
+    FullIncidentObject,
     HealthReport,
+    IncidentObject,
     RefusalObject,
     RiskObject,
     RunningBackupObject,
     ServerObject,
     StorageObject,
+    SummaryObject,
 )
 from inference_server.core.announcement import AnnouncementKind
 from inference_server.core.assessment import AssessmentSource, RiskLevel
@@ -82,6 +88,7 @@ from inference_server.core.event import EndReason
 from inference_server.core.frame import TimeSource
 from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, PullState, PullStep
 from inference_server.core.status import DetectorState
+from inference_server.core.summary import SummaryKind
 from inference_server.storage.tokens import Scope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
@@ -99,6 +106,7 @@ SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "storage report": (StorageObject, CameraStorageObject, DiskObject),
     "model": (ModelObject, ModelFileObject),
     "pull": (PullObject,),
+    "summary": (SummaryObject, CameraCountObject),
     "effect": (EffectObject, ChangeObject, LessonObject, RiskObject),
     "levels of the last days": (JudgingObject, ExcessObject, MixObject),
     "prompt version": (PromptVersionObject,),
@@ -138,7 +146,11 @@ def fields(*models: type[BaseModel]) -> set[str]:
 @pytest.mark.parametrize(
     ("block", "model"),
     list(
-        zip(BLOCKS, (Problem, CameraObject, EventObject, CameraSettingsObject, ZoneObject, ServerObject), strict=True)
+        zip(
+            BLOCKS,
+            (Problem, CameraObject, EventObject, IncidentObject, CameraSettingsObject, ZoneObject, ServerObject),
+            strict=True,
+        )
     ),
 )
 def test_examples_are_valid_and_complete(block: str, model: type[BaseModel]) -> None:
@@ -228,6 +240,13 @@ def test_the_shapes_of_what_is_learnt_and_of_prompts_that_the_page_writes_in_a_l
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)
+    incidents = re.search(r"`GET /api/incidents` \|.*newest first; (.*) \|", PAGE)
+    assert incidents
+    assert quoted(incidents[1]) == fields(IncidentQuery)
+    assert fields(FullIncidentObject) - fields(IncidentObject) == {"events"}
+    summaries = re.search(r"`GET /api/summaries` \|.*the latest time first; (.*): with", PAGE)
+    assert summaries
+    assert quoted(summaries[1]) - set(SummaryKind) == fields(SummaryQuery)
 
 
 @pytest.mark.parametrize(

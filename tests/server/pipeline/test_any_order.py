@@ -98,6 +98,8 @@ async def _check(made: Bench, seen: int) -> None:
     assert len(owners) == seen
     assert None not in owners
     assert Counter(owners) == {event.id: event.frame_count for event in events}
+    members = {event_id: one.id for one in await made.incidents() for event_id in one.event_ids}
+    assert {event.id: event.incident_id for event in events} == members
     for camera in CAMERAS:
         _check_story([event for event in events if event.camera_id == camera])
     _check_told(events, await made.told())

@@ -7,7 +7,7 @@ from alembic import op
 from inference_server.storage.tables import Key, UtcDateTime
 
 revision = "0009_feedback"
-down_revision = "0007_prompts"
+down_revision = "0008_incidents"
 branch_labels = None
 depends_on = None
 
