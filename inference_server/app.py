@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from inference_server import __version__
+from inference_server.analyst_service.service import AnalystService
 from inference_server.api.advertising import advertised
 from inference_server.api.announce import Advertisement
 from inference_server.api.file_limit import raise_file_limit
@@ -175,12 +176,16 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    server = (
-        DetectorService(settings, local_detector(settings)) if role is Role.DETECTOR else Server(settings, role=role)
-    )
+    server = _of_role(settings, role)
     await server.run(stop)
     if server.stuck:
         _end("%d calls of the detector hang", server.stuck)
+
+
+def _of_role(settings: Settings, role: Role) -> Server | DetectorService | AnalystService:
+    if role is Role.DETECTOR:
+        return DetectorService(settings, local_detector(settings))
+    return AnalystService(settings) if role is Role.ANALYST else Server(settings, role=role)
 
 
 def _end_in_time() -> None:

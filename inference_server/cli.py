@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from inference_server import __version__
+from inference_server.analyst_service.service import AnalystServiceMisplacedError
 from inference_server.api.server import CannotListenError
 from inference_server.commands import (
     backup,
@@ -34,6 +35,7 @@ from inference_server.storage.data_folder import DataFolderError
 from inference_server.storage.database import DatabaseUnusableError
 
 EXPLAINED = (
+    AnalystServiceMisplacedError,
     BackupError,
     CannotListenError,
     DataFolderError,

@@ -315,18 +315,7 @@ class RemoteDetectorSettings(Section):
     @field_validator("url")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"this is no URL ({error}); write http://HOST:8095") from error
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-            raise ValueError("this is no URL of a detector service; write http://HOST:8095")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("the URL holds more than host, port and path; the token is a setting of its own")
-        return value.rstrip("/")
+        return _checked_url(value, "http://HOST:8095")
 
     @field_validator("token")
     @classmethod
@@ -364,6 +353,22 @@ class DetectorServiceSettings(Section):
                 f"max_pictures ({self.max_pictures}) must not be more than max_waiting ({self.max_waiting})"
             )
         return self
+
+
+def _checked_url(value: str | None, example: str) -> str | None:
+    """Return the address of a service without a slash at its end. Raises ValueError."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"this is no URL ({error}); write {example}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError(f"this is no URL of a service; write {example}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("the URL holds more than host, port and path; what is secret is a setting of its own")
+    return value.rstrip("/")
 
 
 def _checked_token(value: SecretStr | None) -> SecretStr | None:
@@ -421,6 +426,100 @@ class DetectorSettings(Section):
     def threshold(self, label: Label) -> float:
         """Return the confidence below which a detection of this label is dropped."""
         return self.class_confidence.get(label, self.confidence)
+
+
+class AnalystBackend(StrEnum):
+    """What runs the analyst's language model."""
+
+    AUTO = "auto"
+    """The server or the model that is named, else the model of the tier where that is installed, else none."""
+    OFF = "off"
+    LLAMA_CPP = "llama_cpp"
+    """llama.cpp on this machine, in a process of its own."""
+    OPENAI = "openai"
+    """A server that speaks OpenAI's protocol."""
+
+
+class Sight(StrEnum):
+    """Whether a language model sees pictures."""
+
+    AUTO = "auto"
+    """As its server says; one that does not say sees none."""
+    YES = "yes"
+    NO = "no"
+
+
+class AnalystSettings(Section):
+    """The language model that explains events, and what runs it."""
+
+    backend: AnalystBackend = AnalystBackend.AUTO
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = None
+    """None means the analyst of the hardware's tier."""
+    model_file: FilePath | None = None
+    """A GGUF file of the user's own; wins over the catalogue."""
+    url: str | None = None
+    """Where a server is, for instance http://gpu.local:8091."""
+    api_key: SecretStr | None = None
+    model_name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The model of the server; None means the first one that it lists."""
+    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = 4096
+    threads: Annotated[int, Field(ge=0, le=64)] = 0
+    """0 means one less than there are cores."""
+    gpu_layers: Annotated[int, Field(ge=-1, le=1000)] = -1
+    """-1 means as many as fit."""
+    thinking: bool = False
+    """Whether a model that can think before it answers does so: better, and several times slower."""
+    sees_pictures: Sight = Sight.AUTO
+    most_waiting: Annotated[int, Field(ge=1, le=1000)] = 32
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    """Requests that are on their way to a server at a time; llama.cpp on this machine answers one."""
+    connect_seconds: Annotated[float, Field(ge=0.1, le=60)] = 5.0
+    stall_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """After so long without a sign of life an answer is given up."""
+    timeout_seconds: Annotated[float, Field(ge=1, le=3600)] = 180.0
+    """How long an answer may take, waiting for its turn included."""
+    load_seconds: Annotated[float, Field(ge=1, le=3600)] = 300.0
+
+    @field_validator("model_file")
+    @classmethod
+    def _a_gguf(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() != ".gguf":
+            raise ValueError(f"{value} is no .gguf file, and llama.cpp runs no other")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        return _checked_url(value, "http://HOST:8091")
+
+    @field_validator("api_key")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]{1,2000}", value.get_secret_value()):
+            raise ValueError("a key has letters, digits and signs of ASCII, and no spaces")
+        return value
+
+    @model_validator(mode="after")
+    def _a_server_is_somewhere(self) -> "AnalystSettings":
+        if self.backend is AnalystBackend.OPENAI and self.url is None:
+            raise ValueError("backend openai needs url: where the server is, such as http://HOST:8091")
+        return self
+
+
+class AnalystServiceSettings(Section):
+    """The analyst service (`hsi serve --role analyst`)."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - reached from other hosts by design; a token is always needed
+    port: Annotated[int, Field(ge=1, le=65535)] = 8091
+    token: SecretStr | None = None
+    """None means the one in the file `analyst-token` of the data folder, which the first start makes."""
+    max_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 4 << 20
+    """Of a request."""
+
+    @field_validator("token")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        return _checked_token(value)
 
 
 class ModelSettings(Section):
@@ -651,6 +750,8 @@ class Settings(BaseSettings):
     clips: ClipSettings = ClipSettings()
     detector: DetectorSettings = DetectorSettings()
     detector_service: DetectorServiceSettings = DetectorServiceSettings()
+    analyst: AnalystSettings = AnalystSettings()
+    analyst_service: AnalystServiceSettings = AnalystServiceSettings()
     models: ModelSettings = ModelSettings()
     hardware: HardwareSettings = HardwareSettings()
     pipeline: PipelineSettings = PipelineSettings()

@@ -18,7 +18,7 @@ def register(commands: Commands) -> None:
         choices=list(Role),
         default=Role.ALL,
         help="all: everything (default); pipeline: a further worker that judges what another process admits; "
-        "detector: the detector alone, for servers elsewhere",
+        "detector: the detector alone, for servers elsewhere; analyst: the language model alone, likewise",
     )
     parser.set_defaults(command=_serve)
 

@@ -17,6 +17,8 @@ class Role(StrEnum):
     """The stages alone: any number more."""
     DETECTOR = "detector"
     """The detector alone, for servers elsewhere: it works on no database."""
+    ANALYST = "analyst"
+    """The language model alone, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class DataFolder:
         return self.root / "detector-token"
 
     @property
+    def analyst_token(self) -> Path:
+        """The file with the analyst service's token, where the settings give none."""
+        return self.root / "analyst-token"
+
+    @property
     def ftp_certificate(self) -> Path:
         """The file with the FTP server's own certificate and key, where the owner gave none."""
         return self.root / "ftp-certificate.pem"

@@ -5,6 +5,7 @@
 #
 #   bootstrap           everything of uv.lock in .venv; quick when nothing changed
 #   bootstrap_minimum   the oldest supported Home Assistant in .venv-ha-minimum
+#   language_library    llama-cpp-python in .venv: the first time it is compiled, which takes some minutes
 #
 # Downloads are kept in $HSI_CACHE_DIR, outside the clone by default, so that the next clone finds them.
 
@@ -51,13 +52,68 @@ bootstrap_minimum() {
   printf '%s\n' "$state" >"$venv/.bootstrapped"
 }
 
+# The package index has its sources only. Compiled for any processor of this kind, the wheel serves every Python.
+LANGUAGE_FLAGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF"
+
+language_library() {
+  local folder wheel uv
+  "$REPOSITORY/.venv/bin/python" -c 'import llama_cpp' 2>/dev/null && return 0
+  folder=$(_language_folder)
+  wheel=$(_language_wheel "$folder") || { _build_language_library "$folder" && wheel=$(_language_wheel "$folder"); } ||
+    return 1
+  uv=$(_find_uv) && "$uv" pip install --quiet --no-deps --python "$REPOSITORY/.venv/bin/python" "$wheel"
+}
+
+language_library_is_built() { _language_wheel "$(_language_folder)" >/dev/null; }
+
+_language_folder() {
+  echo "$HSI_CACHE_DIR/wheels/llama-cpp-python-$(_language_source | cksum | cut -d ' ' -f 1)"
+}
+
+# The requirement with the digest of uv.lock, and the flags: another version or other flags make another wheel.
+_language_source() {
+  awk '/^name = "llama-cpp-python"/ { found = 1 }
+    found && /^version = / { gsub(/"/, "", $3); version = $3 }
+    found && /^sdist = / { match($0, /sha256:[0-9a-f]+/); print "llama-cpp-python==" version " --hash=" substr($0, RSTART, RLENGTH); exit }' \
+    "$REPOSITORY/uv.lock"
+  echo "# $LANGUAGE_FLAGS $(uname -sm)"
+}
+
+_language_wheel() {
+  local wheel
+  for wheel in "$1"/llama_cpp_python-*.whl; do
+    [ -r "$wheel" ] && echo "$wheel" && return 0
+  done
+  return 1
+}
+
+_build_language_library() {
+  local folder=$1 work
+  say "Compiling llama-cpp-python, once (about five minutes) ..."
+  mkdir -p "$(dirname "$folder")"
+  work=$(mktemp -d "$folder.XXXXXX") || return 1
+  _language_source >"$work/requirement.txt"
+  if CMAKE_ARGS=$LANGUAGE_FLAGS CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) nice -n 10 "$REPOSITORY/.venv/bin/python" -m pip wheel \
+    --quiet --disable-pip-version-check --no-deps --no-cache-dir --require-hashes --requirement "$work/requirement.txt" \
+    --wheel-dir "$work/wheel" >"$work/log" 2>&1; then
+    mkdir -p "$folder" && mv "$work"/wheel/*.whl "$folder/" && rm -rf "$work"
+    return
+  fi
+  tail -n 30 "$work/log" >&2
+  rm -rf "$work"
+  fail "llama-cpp-python could not be compiled: see the message above. It needs a C++ compiler" \
+    "(Debian: apt-get install build-essential; macOS: xcode-select --install)."
+}
+
 _synchronise() {
   local uv python
   mkdir -p "$HSI_CACHE_DIR"
   uv=$(_find_uv) && python=$(_find_python "$uv") || return 1
   say "Installing the packages of uv.lock into .venv ..."
   _use_private_headers "$python"
-  (cd "$REPOSITORY" && unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT && "$uv" sync --quiet --frozen --python "$python") ||
+  (cd "$REPOSITORY" && unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT && "$uv" sync --quiet --frozen --python "$python" \
+    --extra llm --no-install-package llama-cpp-python) ||
     fail "The packages could not be installed: see the message above. Packages that are compiled need a C++ compiler" \
       "(Debian: apt-get install build-essential; macOS: xcode-select --install)."
 }

@@ -26,6 +26,13 @@ def detector_model_path() -> Path:
     return path
 
 
+def language_model_path() -> Path:
+    """Return the GGUF file of the small real language model, fetching it when it is not there."""
+    store = ModelStore(cache_directory() / "models")
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, store.pull("smollm2-135m")).result()
+
+
 def _finish(work: Coroutine[Any, Any, object]) -> None:
     """Wait for a coroutine, whether or not the caller is inside an event loop."""
     with ThreadPoolExecutor(1) as thread:
