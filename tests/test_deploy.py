@@ -104,3 +104,17 @@ def test_the_database_is_kept() -> None:
     services = _services(DEPLOY / "compose.distributed.yaml")
     assert any(volume.startswith("database:") for volume in services["database"]["volumes"])
     assert any(volume.endswith(":/data") for volume in services["server"]["volumes"])
+
+
+def test_the_image_of_the_analyst_is_sound_and_compiles_as_the_tests_do() -> None:
+    file = DEPLOY / "Dockerfile.analyst"
+    linter = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([linter, "--no-color", file], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+    text = file.read_text()
+    app = (DEPLOY.parent / "addon" / "Dockerfile").read_text()
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == re.findall(r"^FROM (\S+)", app, re.MULTILINE)
+    bootstrap = (DEPLOY.parent / "scripts" / "lib" / "bootstrap.sh").read_text()
+    [flags] = re.findall(r'^LANGUAGE_FLAGS="([^"]*)"', bootstrap, re.MULTILINE)
+    assert flags.replace("\\\n", "") in text
+    assert f"EXPOSE {Settings().analyst_service.port}" in text

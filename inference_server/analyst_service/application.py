@@ -138,16 +138,15 @@ def _of_model(error: ModelError) -> ProblemError:
             code, status = ProblemCode.TOO_SLOW, 504
         case BadAnswer():
             code, status = ProblemCode.INTERNAL, 502
-    headers = {} if wait is None else {hdrs.RETRY_AFTER: str(math.ceil(wait))}
+    headers: dict[str, str] = {} if wait is None else {hdrs.RETRY_AFTER: str(math.ceil(wait))}
     return ProblemError(code, str(error), error.remedy, headers=headers, status=status)
 
 
 def _of_aiohttp(error: web.HTTPException) -> ProblemError:
     remedy = "docs/protocol.md describes what the analyst service understands."
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        headers: dict[str, str] = {hdrs.ALLOW: allowed}
-        return ProblemError(ProblemCode.METHOD_NOT_ALLOWED, "This is not possible here.", remedy, headers=headers)
+        allow: dict[str, str] = {hdrs.ALLOW: ", ".join(sorted(error.allowed_methods))}
+        return ProblemError(ProblemCode.METHOD_NOT_ALLOWED, "This is not possible here.", remedy, headers=allow)
     if isinstance(error, web.HTTPNotFound):
         return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", remedy)
     if isinstance(error, web.HTTPRequestEntityTooLarge):

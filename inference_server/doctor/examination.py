@@ -7,8 +7,8 @@ from pathlib import Path
 from inference_server.core.clock import Clock
 from inference_server.core.diagnosis import Diagnosis, Finding
 from inference_server.detection.detector import Detector
-from inference_server.doctor import database, detector, extras, folders, machine, network, ports, watch_roots
-from inference_server.doctor.check import Check, blocking, examine
+from inference_server.doctor import analyst, database, detector, extras, folders, machine, network, ports, watch_roots
+from inference_server.doctor.check import Check, apart, blocking, examine
 from inference_server.hardware.nvml import Nvml, OpenGpus
 from inference_server.hardware.probe import Hardware, probe
 from inference_server.hardware.tiers import choose
@@ -30,8 +30,9 @@ async def diagnose(
     open_gpus: OpenGpus = Nvml,
     addresses: tuple[str, ...] | None = None,
 ) -> Diagnosis:
-    """Examine the installation that the settings describe. It changes nothing, and takes half a minute at most.
+    """Examine the installation that the settings describe. It changes nothing.
 
+    It takes half a minute at most, and 90 s with a language model.
     `addresses` are asked instead of the hosts that models come from.
     """
 
@@ -46,6 +47,9 @@ async def diagnose(
         chosen = choose(probe(open_gpus), settings.hardware.tier)
         return detector.look(settings, chosen.tier, running)
 
+    async def tried_analyst() -> Iterator[Finding]:
+        return await analyst.look(settings, await apart(lambda: probe(open_gpus)))
+
     checks = (
         blocking("python", machine.python),
         blocking("hardware", lambda: of_the_machine(probe(open_gpus)), SLOW_SECONDS),
@@ -58,6 +62,7 @@ async def diagnose(
         blocking("extras", lambda: extras.look(settings)),
         Check("sources", lambda: network.look(settings, clock, addresses)),
         blocking("detector", tried_detector, SLOW_SECONDS),
+        Check("analyst", tried_analyst, analyst.SECONDS),
     )
     return await examine(checks, clock)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from inference_server.core.diagnosis import Finding, ok, problem, warning
 from inference_server.core.hardware import TierName
-from inference_server.settings import Settings
+from inference_server.settings import AnalystBackend, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ EXTRAS = (
     Extra("postgres", "asyncpg", "PostgreSQL"),
     Extra("redis", "redis", "Redis"),
     Extra("openvino", "openvino", "GPU and NPU of Intel"),
+    Extra("llm", "llama_cpp", "language models on this machine"),
     Extra("export", "ultralytics", "turning YOLO26 weights into ONNX"),
 )
 
@@ -53,6 +54,7 @@ def _asked_for(extra: Extra, settings: Settings) -> str | None:
         and settings.database_url.get_secret_value().startswith("postgresql")
         and "the database is PostgreSQL",
         "redis": settings.redis_url is not None and "redis_url is set",
+        "llm": settings.analyst.backend is AnalystBackend.LLAMA_CPP and "analyst.backend is llama_cpp",
         "openvino": settings.hardware.tier is TierName.INTEL and "hardware.tier is intel",
     }
     return asks.get(extra.name) or None

@@ -132,3 +132,5 @@ async def _ended(task: asyncio.Future[Any]) -> None:
     if not task.done():
         task.cancel()
     await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # now it counts as seen, should nobody want the result any more

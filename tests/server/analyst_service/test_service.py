@@ -3,18 +3,23 @@
 
 import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
+import psutil
 import pytest
 
 from inference_server.analyst_service.service import AnalystService, AnalystServiceMisplacedError
-from inference_server.risk.analyst.language_model import Busy, ModelDown, Refused, TimedOut
+from inference_server.risk.analyst.language_model import Busy, LanguageAnswer, ModelDown, Refused, TimedOut
+from inference_server.risk.analyst.llama.process import COMMAND
 from inference_server.risk.analyst.openai import OpenAiModel, OpenAiOptions
 from inference_server.settings import AnalystBackend, AnalystSettings, Settings
-from tests.support.analyst_service import TOKEN, GatedModel, RunningAnalyst, running_analyst
+from scripts.development.process import free_port
+from tests.support.analyst_service import PATIENCE_SECONDS, TOKEN, GatedModel, RunningAnalyst, running_analyst
 from tests.support.language import LEVELS, hybrid_path, judge
 
 
@@ -142,9 +147,11 @@ async def test_what_cannot_be_answered_is_refused_in_words(tmp_path: Path, body:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"7"])
 async def test_a_body_of_nonsense_is_refused(tmp_path: Path, body: bytes) -> None:
-    async with running_analyst(tmp_path, GatedModel()) as service:
-        async with service.client.post(f"{service.url}/v1/chat/completions", data=body) as response:
-            assert response.status == 400
+    async with (
+        running_analyst(tmp_path, GatedModel()) as service,
+        service.client.post(f"{service.url}/v1/chat/completions", data=body) as response,
+    ):
+        assert response.status == 400
 
 
 async def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
@@ -292,3 +299,40 @@ async def test_a_service_without_a_model_of_its_own_is_not_started(tmp_path: Pat
     settings = Settings(data_dir=tmp_path, analyst=AnalystSettings(backend=backend, url="http://elsewhere"))
     with pytest.raises(AnalystServiceMisplacedError, match="llama_cpp"):
         AnalystService(settings)
+
+
+async def test_the_command_serves_a_model_and_leaves_no_process_behind(tmp_path: Path, hybrid: Path) -> None:
+    port = free_port()
+    environment = {
+        "PATH": os.defpath,
+        "HSI_DATA_DIR": str(tmp_path),
+        "HSI_ANALYST__MODEL_FILE": str(hybrid),
+        "HSI_ANALYST_SERVICE__HOST": "127.0.0.1",
+        "HSI_ANALYST_SERVICE__PORT": str(port),
+        "HSI_ANALYST_SERVICE__TOKEN": TOKEN,
+    }
+    command = (sys.executable, "-m", "inference_server.cli", "serve", "--role", "analyst")
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
+    model = OpenAiModel(OpenAiOptions(url=f"http://127.0.0.1:{port}", key=TOKEN))
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (answer := await _answer_if_up(model)) is None:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        assert LEVELS.problem(answer.value) is None
+        children = psutil.Process(process.pid).children()
+        [child] = [child for child in children if COMMAND[-1] in child.cmdline()]
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+        assert not child.is_running()
+    finally:
+        await model.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _answer_if_up(model: OpenAiModel) -> LanguageAnswer | None:
+    try:
+        return await model.answer(judge("a cat", prefix=""))
+    except ModelDown:
+        return None

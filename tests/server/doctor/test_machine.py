@@ -124,15 +124,16 @@ def _missing(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 
 
 def test_extras_that_nobody_asks_for_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    _missing(monkeypatch, "asyncpg", "redis", "openvino", "ultralytics")
+    _missing(monkeypatch, "asyncpg", "redis", "openvino", "llama_cpp", "ultralytics")
     (finding,) = extras.look(Settings())
     assert (finding.state, finding.found) == (OK, "installed: clips")
 
 
 def test_extras_that_the_settings_ask_for_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    _missing(monkeypatch, "av", "asyncpg", "redis", "openvino", "ultralytics")
+    _missing(monkeypatch, "av", "asyncpg", "redis", "openvino", "llama_cpp", "ultralytics")
     settings = Settings.model_validate(
         {"database_url": "postgresql://db/hsi", "redis_url": "redis://queue", "hardware": {"tier": "intel"}}
+        | {"analyst": {"backend": "llama_cpp"}}
     )
     first, *missing = extras.look(settings)
     assert first.found == "installed: none"
@@ -141,5 +142,6 @@ def test_extras_that_the_settings_ask_for_are_missed(monkeypatch: pytest.MonkeyP
         (PROBLEM, "the database is PostgreSQL"),
         (PROBLEM, "redis_url is set"),
         (PROBLEM, "hardware.tier is intel"),
+        (PROBLEM, "analyst.backend is llama_cpp"),
     ]
     assert "uv tool install '.[postgres]'" in (missing[1].remedy or "")

@@ -10,6 +10,7 @@ from typing import Any
 from inference_server.risk.analyst.llama.chat import THOUGHT, Conversation, Render, TemplateError, chatml, conversation
 from inference_server.risk.analyst.llama.frames import Ask, Done
 from inference_server.risk.analyst.llama.prefixes import Prefixes
+from inference_server.risk.analyst.llama.sampling import Sampler
 
 MOST_THOUGHTS = 1024
 """Tokens of a thought; then the answer has to begin."""
@@ -136,9 +137,20 @@ class Generator:
         return speech.text, out, True
 
     def _generated(self, tokens: list[int], ask: Ask, grammar: Any) -> Iterator[int]:
-        self.model.set_seed(ask.seed)
-        found: Iterator[int] = self.model.generate(tokens, temp=ask.temperature, grammar=grammar)
-        return found
+        """Yield what the model says after these tokens, one token after the other and without an end."""
+        if not self.prefixes.can_copy:
+            self.model.set_seed(ask.seed)
+            yield from self.model.generate(tokens, temp=ask.temperature, grammar=grammar)
+            return
+        sampler = Sampler(self.library, self.model, temperature=ask.temperature, seed=ask.seed, grammar=grammar)
+        try:
+            self.model.eval(tokens[self.model.n_tokens :])
+            while True:
+                token = sampler.next()
+                yield token
+                self.model.eval([token])
+        finally:
+            sampler.close()
 
 
 class _Speech:

@@ -48,8 +48,8 @@ class Prefixes:
         What `alive` raises between two batches is passed on, and the model then holds what it had read.
         """
         if not self.can_copy:
-            known = self._common(tokens)  # the library reads the tokens itself, and goes by the same
-            return len(tokens) - known
+            # The library reads the tokens itself, and what it can it keeps.
+            return len(tokens) - (0 if self._library.llama_model_is_hybrid(self._model.model) else self._common(tokens))
         start = tuple(prefix) if len(prefix) >= WORTH_TOKENS else ()
         known = self._go_back(start, tokens)
         if len(start) > known and not self._rewinds:
@@ -64,6 +64,7 @@ class Prefixes:
         common = min(self._common(tokens), len(tokens) - 1)
         if common < len(prefix):
             self._keep_present()
+            common = min(common, self._model.n_tokens)
         if common >= len(prefix) and self._rewind(common):
             return common
         if (state := self._states.get(prefix)) is not None and self._restored(state):

@@ -37,6 +37,7 @@ class ModelProcess:
         """Take a running process; `start` makes one."""
         self._process = process
         self._stall_seconds = stall_seconds
+        self._expected: int | None = None
         self._complaints: deque[str] = deque(maxlen=_LINES)
         self._listening = asyncio.create_task(self._listen())
 
@@ -157,7 +158,11 @@ class ModelProcess:
         if reader is None:
             raise WorkerDiedError("it has no output")
         try:
-            return frames.unpacked(await reader.readexactly(frames.length(await reader.readexactly(frames.HEAD.size))))
+            if self._expected is None:  # else somebody was cancelled between a frame's length and its content
+                self._expected = frames.length(await reader.readexactly(frames.HEAD.size))
+            content = await reader.readexactly(self._expected)
+            self._expected = None
+            return frames.unpacked(content)
         except asyncio.IncompleteReadError as error:
             raise WorkerDiedError(await self._why()) from error
         except ValueError as error:

@@ -24,6 +24,7 @@ from inference_server.risk.analyst.language_model import (
     TimedOut,
     Turn,
 )
+from inference_server.risk.analyst.schema import JsonSchema
 from tests.support.language import GARDEN, LEVELS, STORY, judge, llama, worker
 
 PATIENCE_SECONDS = 60.0
@@ -64,10 +65,21 @@ async def test_a_hybrid_reads_the_prefix_once_too_and_says_what_it_says_without_
 
 @pytest.mark.slow
 async def test_a_hundred_answers_of_a_hundred_fit_the_schema(real: Path) -> None:
+    score = JsonSchema(
+        {
+            "type": "object",
+            "properties": {"score": {"type": "integer", "minimum": 0, "maximum": 100}},
+            "required": ["score"],
+        }
+    )
+    scores = set()
     async with llama(real) as model:
         for number in range(100):
-            asked = judge(f"person {number} at {number % 24}:00", prefix="Judge.", temperature=1.0, seed=number)
-            assert LEVELS.problem((await model.answer(asked)).value) is None
+            asked = judge(f"person {number}", prefix="Judge.", temperature=1.0, seed=number, schema=score)
+            value = (await model.answer(asked)).value
+            assert score.problem(value) is None
+            scores.add(str(value))
+    assert len(scores) > 5
 
 
 async def test_a_process_killed_in_mid_answer_is_replaced_and_the_answer_is_given(hybrid: Path) -> None:
@@ -289,6 +301,16 @@ async def test_a_process_that_talks_nonsense_is_killed(tmp_path: Path, hybrid: P
             await model.answer(judge("x"))
 
 
+async def test_an_answer_of_which_a_piece_was_heard_is_not_begun_again(tmp_path: Path, hybrid: Path) -> None:
+    async with llama(
+        hybrid, command=worker(tmp_path, "tell('piece', number=ask['number'], text='a'); os._exit(1)")
+    ) as model:
+        pieces: list[str] = []
+        with pytest.raises(ModelDown):
+            await model.answer(judge("x"), pieces.append)
+        assert pieces == ["a"]
+
+
 async def test_a_start_that_does_not_end_is_given_up(tmp_path: Path, hybrid: Path) -> None:
     program = tmp_path / "slow.py"
     program.write_text("import time\ntime.sleep(1000)\n")
@@ -385,3 +407,36 @@ async def _until(met: Any) -> None:
 
 def _fields(request: LanguageRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in LanguageRequest.__slots__}
+
+
+async def test_cancelling_in_the_middle_of_a_frame_loses_no_frame(tmp_path: Path, hybrid: Path) -> None:
+    halves = """
+frame = json.dumps({"kind": "alive", "number": ask.get("number", 0)}).encode()
+sys.stdout.buffer.write(struct.pack(">I", len(frame))); sys.stdout.buffer.flush()
+stop = read() if ask["kind"] == "ask" and ask["max_tokens"] == 7 else None
+sys.stdout.buffer.write(frame); sys.stdout.buffer.flush()
+tell("stopped", number=ask["number"]) if stop else done(ask)"""
+    async with llama(hybrid, command=worker(tmp_path, halves)) as model:
+        await model.load()
+        process = model.pid
+        answering = asyncio.create_task(model.answer(judge("x", max_tokens=7)))
+        await _until(lambda: model._process is not None and model._process._expected is not None)
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+        assert (await model.answer(judge("x"))).value == {"score": 1, "level": "low"}
+        assert model.pid == process
+
+
+async def test_prefixes_that_begin_alike_are_not_mistaken_for_each_other(real: Path, hybrid: Path) -> None:
+    other = GARDEN[: len(GARDEN) // 2]
+    asked = [judge("a rose", prefix=prefix) for prefix in (GARDEN, other, GARDEN, f"{other} Roses are red.", other)]
+    async with llama(hybrid) as model:
+        warm = [(await model.answer(request)).text for request in asked]
+    for text, request in zip(warm[2:4], asked[2:4], strict=True):
+        async with llama(hybrid) as model:
+            assert (await model.answer(request)).text == text
+    async with llama(real) as model:
+        answers = [await model.answer(request) for request in asked]
+    assert [LEVELS.problem(answer.value) for answer in answers] == [None] * len(asked)
+    assert answers[-1].tokens_evaluated <= 0.2 * answers[-1].tokens_in
