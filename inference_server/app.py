@@ -23,6 +23,7 @@ from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
 from inference_server.parts import Parts, local_detector
 from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.prompting import seed_prompts
 from inference_server.pipeline.supervise import Supervisor
 from inference_server.settings import Settings
 from inference_server.storage import identity
@@ -77,6 +78,7 @@ class Server:
             await self._database.open()
             async with self._database.writing() as connection:
                 server_id = await identity.server_id(connection, self._clock)
+                await seed_prompts(connection, self._clock)
             token = await self._token()
             steps.done("database")
             parts = self._parts(server_id)

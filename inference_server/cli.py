@@ -19,6 +19,7 @@ from inference_server.commands import (
     doctor,
     ftp,
     models,
+    prompts,
     restore,
     serve,
     storage,
@@ -45,7 +46,7 @@ EXPLAINED = (
     RedisMissingError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, dead_letters, backup, restore, storage)
+_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, prompts, dead_letters, backup, restore, storage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

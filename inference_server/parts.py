@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from inference_server.api.context import ApiContext, ApiLimits
+from inference_server.api.context import ApiContext, ApiLimits, PromptParts
 from inference_server.core.clock import Clock
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
@@ -50,6 +50,7 @@ from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.prompting import PromptCases
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.replay import AutomaticReplay
@@ -60,6 +61,7 @@ from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.view_watch import ViewWatch
 from inference_server.pipeline.workers import Heartbeat, worker_name
+from inference_server.risk.prompts.rendering import Installation
 from inference_server.settings import (
     BACKUP_PASSPHRASE_VARIABLE,
     Backend,
@@ -347,6 +349,14 @@ class Parts:
             settings=self._settings.disk,
         )
 
+    def _prompts(self) -> PromptParts:
+        risk = self._settings.risk
+        return PromptParts(
+            cases=PromptCases(risk, self._settings.zone, self._clock),
+            budget_tokens=risk.prompt_tokens,
+            installation=Installation(risk.thresholds),
+        )
+
     def api_context(self, ready: Callable[[], bool]) -> ApiContext:
         """Build what the interface answers from; `ready` says whether this process serves."""
         settings, shared = self._settings, self._database.shared
@@ -368,6 +378,7 @@ class Parts:
             server_changed=self._server_changed,
             uploads=self._uploads(),
             cameras_changed=self.camera_reader.read_if_possible,
+            prompts=self._prompts(),
             ready=ready,
             started_at=self._clock.now(),
             backups=self._backups,

@@ -618,6 +618,8 @@ class RiskSettings(Section):
     night_ends_hour: Annotated[int, Field(ge=0, le=23)] = 6
     weights_file: Path | None = None
     """A file of the owner's own with other weights than the shipped ones."""
+    prompt_tokens: Annotated[int, Field(ge=500, le=100_000)] = 3000
+    """What a prompt may have with all of its evidence; the answer needs room beside it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "RiskSettings":

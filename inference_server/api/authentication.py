@@ -76,8 +76,8 @@ class Authenticator:
             self._verified[secret] = token
         return token
 
-    async def authorize(self, request: web.Request, scope: Scope) -> None:
-        """Let a request of this scope pass. Raises ProblemError."""
+    async def authorize(self, request: web.Request, scope: Scope) -> Token:
+        """Let a request of this scope pass and return its token. Raises ProblemError."""
         bearer = _BEARER.fullmatch(request.headers.get(hdrs.AUTHORIZATION, "").strip())
         if bearer is None:
             raise _unauthorized("The request carries no bearer token.")
@@ -91,6 +91,7 @@ class Authenticator:
                 f'The token has the scope "{token.scope}"; this needs "{scope}".',
                 SCOPE_REMEDY,
             )
+        return token
 
 
 AUTHENTICATOR = web.AppKey("authenticator", Authenticator)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.backup import RunningBackup, StoredBackup
 from inference_server.core.cleanup import Amount, CleanupReport, StorageReport
 from inference_server.core.clock import Clock
 from inference_server.core.diagnosis import Diagnosis
+from inference_server.core.event import Event
 from inference_server.core.frame import Refusal
 from inference_server.core.hardware import HardwareReport
 from inference_server.core.model import ModelSummary, Pull
@@ -22,6 +24,9 @@ from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorStatus, QueueStatus
 from inference_server.core.upload import Upload, UploadedFrame
 from inference_server.observability.health import HealthBoard
+from inference_server.risk.prompts.case import Case, Period
+from inference_server.risk.prompts.rendering import Installation, Rendered
+from inference_server.risk.prompts.trial import Opinion
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
 
@@ -63,6 +68,8 @@ class ApiLimits:
     """How long a body may pause."""
     body_seconds: float = 300.0
     """How long a body may take."""
+    trial_seconds: float = 300.0
+    """How long the analyst may take for all answers of a trial of prompts."""
 
 
 class Uploads(Protocol):
@@ -177,6 +184,41 @@ class Housekeeping(Protocol):
         ...
 
 
+class PromptCases(Protocol):
+    """Reads what a prompt is about. Implemented by the pipeline."""
+
+    async def of_event(self, connection: AsyncConnection, event: Event) -> Case:
+        """Return an event as the analyst is asked about it."""
+        ...
+
+    async def of_period(self, connection: AsyncConnection, since: datetime, until: datetime) -> Period:
+        """Return what happened from one time to another."""
+        ...
+
+
+class PromptAnalyst(Protocol):
+    """Answers prompts that are tried, within the bounds of every verdict. It writes and announces nothing."""
+
+    async def judge(self, case: Case, rendered: Rendered) -> Opinion:
+        """Return what it makes of an event. Raises AnalystUnavailable."""
+        ...
+
+    async def summarise(self, period: Period, rendered: Rendered) -> str:
+        """Return a summary. Raises AnalystUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptParts:
+    """What prompts are tried with."""
+
+    cases: PromptCases
+    budget_tokens: int
+    installation: Installation
+    analyst: PromptAnalyst | None = None
+    """None where no language model is set up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
     """The parts that answers are made from."""
@@ -208,6 +250,7 @@ class ApiContext:
     hardware: Callable[[], Awaitable[HardwareReport]]
     diagnose: Callable[[], Awaitable[Diagnosis]]
     """Examines the installation, which takes seconds; who asks meanwhile gets the same."""
+    prompts: PromptParts
     ready: Callable[[], bool]
     started_at: datetime
     limits: ApiLimits = ApiLimits()

@@ -14,7 +14,7 @@ from inference_server.api.context import ApiContext
 from inference_server.api.files import StoredFile
 from inference_server.api.pictures import Picture
 from inference_server.api.problems import Problem, ProblemCode
-from inference_server.api.routing import BODY, AnyRoute, Parameters, Route
+from inference_server.api.routing import BODY, NOT_SENT, AnyRoute, Parameters, Route
 from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.detection.annotate import PictureForm
 
@@ -93,7 +93,7 @@ def _operation(route: AnyRoute, asked: Mapping[str, Any]) -> dict[str, Any]:
                 "schema": schema,
             }
             for name, schema in asked.get("properties", {}).items()
-            if name != BODY
+            if name not in NOT_SENT
         ],
         "responses": {**_successes(route), **_failures(route)},
     }

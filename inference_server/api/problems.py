@@ -48,6 +48,9 @@ class ProblemCode(StrEnum):
     EVENT_OPEN = "event_open"
     ZONE_NOT_FOUND = "zone_not_found"
     STATIONARY_OBJECT_NOT_FOUND = "stationary_object_not_found"
+    PROMPT_NOT_FOUND = "prompt_not_found"
+    PROMPT_IN_USE = "prompt_in_use"
+    PROMPT_UNUSABLE = "prompt_unusable"
     CLEANUP_RUNNING = "cleanup_running"
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
@@ -100,6 +103,9 @@ _KINDS = {
     ProblemCode.ZONE_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.STATIONARY_OBJECT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_OPEN: ProblemKind(409, "Event is open"),
+    ProblemCode.PROMPT_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.PROMPT_IN_USE: ProblemKind(409, "Prompt is in use"),
+    ProblemCode.PROMPT_UNUSABLE: ProblemKind(422, "No usable prompt"),
     ProblemCode.CLEANUP_RUNNING: ProblemKind(409, "Cleanup is running"),
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
     ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
@@ -279,6 +285,15 @@ def stationary_object_not_found(camera_id: str, stationary_id: int) -> ProblemEr
         ProblemCode.STATIONARY_OBJECT_NOT_FOUND,
         f'On the picture of the camera "{camera_id}" there is no stationary object {stationary_id}.',
         "GET /api/cameras/{camera_id}/stationary lists them; it may have moved.",
+    )
+
+
+def prompt_not_found(kind: str, number: int) -> ProblemError:
+    """Return the problem of an unknown version of a prompt."""
+    return ProblemError(
+        ProblemCode.PROMPT_NOT_FOUND,
+        f"There is no version {number} of the prompt {kind}.",
+        f"GET /api/prompts/{kind}/versions lists them.",
     )
 
 

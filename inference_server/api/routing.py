@@ -45,6 +45,10 @@ PICTURE_TURNS = web.AppKey("picture_turns", asyncio.Semaphore)
 
 BODY = "body"
 """The field of the parameters that is the request's body instead of a part of its path or query."""
+CALLER = "caller"
+"""The field of the parameters that is the name of the token which the request carries."""
+NOT_SENT = frozenset({BODY, CALLER})
+"""Fields of the parameters that stand neither in the path nor in the query."""
 
 
 class Parameters(BaseModel):
@@ -106,9 +110,11 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Check a request, run the handler and return its answer as a response. Raises ProblemError."""
+        besides: dict[str, Any] = {}
         if self.scope is not None:
-            await request.app[AUTHENTICATOR].authorize(request, self.scope)
-        asked = self._parse(request, await self._body(request))
+            token = await request.app[AUTHENTICATOR].authorize(request, self.scope)
+            besides = {CALLER: token.name} if CALLER in self.parameters.model_fields else {}
+        asked = self._parse(request, {**await self._body(request), **besides})
         answer = await self.handler(request.app[CONTEXT], asked)
         if isinstance(answer, Picture):
             return await _picture_response(request, answer)
@@ -126,17 +132,17 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
             return {BODY: Sent(request, self.max_body(request.app[CONTEXT]) if self.max_body else MAX_BODY)}
         return {BODY: await read_json(request)}
 
-    def _parse(self, request: web.Request, body: dict[str, Any]) -> Asked:
+    def _parse(self, request: web.Request, besides: dict[str, Any]) -> Asked:
         repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
         repeated |= request.query.keys() & self.path_names
         if repeated:
             raise invalid_request(f"Given more than once: {_named(repeated)}.")
-        if self.has_body and BODY in request.query:
-            raise invalid_request(_sentence(BODY, "extra_forbidden", ""))
+        if hidden := NOT_SENT & self.parameters.model_fields.keys() & request.query.keys():
+            raise invalid_request(_sentence(min(hidden), "extra_forbidden", ""))
         try:
-            return self.parameters.model_validate({**request.query, **request.match_info, **body})
+            return self.parameters.model_validate({**request.query, **request.match_info, **besides})
         except ValidationError as error:
-            known = self.parameters.model_fields.keys() - self.path_names - {BODY}
+            known = self.parameters.model_fields.keys() - self.path_names - NOT_SENT
             remedy = f"Known parameters: {_named(known)}." if known else "This path takes no parameters."
             raise invalid_request(_explained(error), remedy) from error
 

@@ -281,6 +281,35 @@ habits = Table(
 )
 """What each camera usually sees in each hour of the week, as `core/baseline.py` describes it."""
 
+prompt_versions = Table(
+    "prompt_versions",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("name", String(60), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(100)),
+    Column("digest", String(64)),
+    Column("active", Boolean, nullable=False),
+    Column("chosen", Boolean, nullable=False),
+    Column("activated_at", UtcDateTime),
+    UniqueConstraint("kind", "number"),
+    Index(
+        "uq_prompt_versions_active_kind",
+        "kind",
+        unique=True,
+        sqlite_where=text("active"),
+        postgresql_where=text("active"),
+    ),
+    sqlite_autoincrement=True,
+)
+"""What the language model is told. `digest` is the shipped file's, null for versions of the owner's own; `chosen` says
+that somebody made it the active one, so that no newer shipped one takes its place.
+"""
+
 assessments = Table(
     "assessments",
     metadata,

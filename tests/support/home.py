@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from PIL import Image
 from sqlalchemy import URL, update
 
-from inference_server.api.context import ApiContext, ApiLimits
+from inference_server.api.context import ApiContext, ApiLimits, PromptAnalyst, PromptParts
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor, LevelThresholds
 from inference_server.core.camera import Camera, camera_name
@@ -24,6 +24,7 @@ from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed
+from inference_server.core.prompt import PromptKind
 from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
 from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
@@ -42,8 +43,11 @@ from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.prompting import PromptCases
 from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.upkeep import Upkeep
+from inference_server.risk.prompts.rendering import Installation
+from inference_server.risk.prompts.shipped import newest_shipped
 from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
@@ -54,6 +58,7 @@ from inference_server.storage import (
     events,
     frames,
     ftp_accounts,
+    prompts,
     stationary,
     tables,
     tokens,
@@ -68,6 +73,7 @@ from inference_server.storage.events import EventChange
 from inference_server.storage.frames import NewFrame
 from inference_server.storage.ftp_accounts import FtpAccount
 from inference_server.storage.media import MediaFolder
+from inference_server.storage.prompts import NewPrompt
 from inference_server.storage.tokens import Scope
 from tests.support.gpus import NO_GPU, FakeGpus
 from tests.support.pictures import TINY_ALLOWED
@@ -111,6 +117,7 @@ class Home:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     random: Random = field(default_factory=lambda: Random(1))
     limits: IngestSettings = TINY_ALLOWED
+    prompt_analyst: PromptAnalyst | None = None
 
     def __post_init__(self) -> None:
         """Make the parts that need others."""
@@ -194,6 +201,12 @@ class Home:
             server_changed=self.server_changed,
             uploads=self.uploads,
             cameras_changed=self.camera_reader.read_if_possible,
+            prompts=PromptParts(
+                cases=PromptCases(self.settings.risk, self.settings.zone, self.clock),
+                budget_tokens=self.settings.risk.prompt_tokens,
+                installation=Installation(self.settings.risk.thresholds),
+                analyst=self.prompt_analyst,
+            ),
             ready=lambda: self.ready,
             started_at=START,
             backups=self.backups,
@@ -307,6 +320,13 @@ class Home:
         async with self.database.writing() as connection:
             await stationary.replace(connection, (), (car,))
             return max(item.id or 0 for item in await stationary.stationary(connection, camera_id))
+
+    async def prompt(self) -> int:
+        """Store a version of the analyst's prompt, which is not in use, and return its number."""
+        shipped = newest_shipped(PromptKind.ANALYST)
+        new = NewPrompt(kind=shipped.kind, name="Another", text=shipped.text)
+        async with self.database.writing() as connection:
+            return (await prompts.add(connection, new, self.clock.now())).number
 
     async def ftp_account(self, camera_id: str = "front_door") -> None:
         """Let a camera upload by FTP."""

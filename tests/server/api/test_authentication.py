@@ -12,6 +12,8 @@ from inference_server.api.application import ROUTES
 from inference_server.api.context import ApiLimits
 from inference_server.api.routing import AnyRoute
 from inference_server.api.throttle import ADDRESSES, Throttle
+from inference_server.core.prompt import PromptKind
+from inference_server.risk.prompts.shipped import newest_shipped
 from inference_server.storage import tokens
 from inference_server.storage.tables import events
 from inference_server.storage.tokens import Scope
@@ -25,6 +27,7 @@ MAY = {
     Scope.UPLOAD: {Scope.UPLOAD},
     Scope.ADMIN: set(Scope),
 }
+PROMPT = newest_shipped(PromptKind.ANALYST).text
 BACKUP = "manual-20261123T080000Z.tar"
 PUBLIC = {"/api/system/health", "/api/system/ready", "/api/openapi.json"}
 
@@ -40,6 +43,7 @@ async def asked(
     letter_id: int = 1,
     zone_id: int = 1,
     stationary_id: int = 1,
+    number: int = 1,
 ) -> int:
     path = route.path.format(
         camera_id="front_door",
@@ -52,12 +56,16 @@ async def asked(
         zone_id=zone_id,
         stationary_id=stationary_id,
         model_id="sample",
+        kind="analyst",
+        number=number,
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "PUT": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
     if "/zones" in path and route.method == "POST":
         zone = {"name": f"Gate {zone_id}", "type": "yard", "rectangle": [0, 0, 1, 1]}
         body = json.dumps({"zone": zone} if path.endswith("/test") else zone).encode()
+    if path.startswith("/api/prompts") and body:
+        body = json.dumps({} if path.endswith("/test") else {"text": PROMPT}).encode()
     response = await client.request(route.method, path, headers=headers, data=body)
     if response.status == 401:
         assert response.headers[hdrs.WWW_AUTHENTICATE].startswith("Bearer")
@@ -93,7 +101,7 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
             await a_home.ftp_account()
             await trashed(a_home, route.path.endswith("/restore"))
         letter_id = await a_home.dead_letter()
-        ids = letter_id, (await a_home.zone(f"Porch {scope}")).id, await a_home.standing()
+        ids = letter_id, (await a_home.zone(f"Porch {scope}")).id, await a_home.standing(), await a_home.prompt()
         status = await asked(client, route, f"Bearer {await a_home.token(scope)}", *ids)
         if route.scope is None or route.scope in may:
             assert status in {200, 201, 202, 204}

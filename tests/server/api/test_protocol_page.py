@@ -24,6 +24,24 @@ from inference_server.api.routes.hardware import (
     NoGpuObject,
     ResidentModelObject,
 )
+from inference_server.api.routes.prompt_trials import (
+    AnswerObject,
+    ComparisonObject,
+    LevelChangeObject,
+    NotAvailableObject,
+    SentObject,
+    TrialBody,
+    TrialItem,
+    TrialResult,
+    TriedPrompt,
+    TriedPromptObject,
+)
+from inference_server.api.routes.prompts import (
+    PromptObject,
+    PromptSectionObject,
+    PromptVariableObject,
+    PromptVersionObject,
+)
 from inference_server.api.routes.trash import TrashedObject
 from inference_server.api.routes.uploads import UploadedFrameObject
 from inference_server.api.routes.zones import ZoneObject
@@ -72,6 +90,17 @@ SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "storage report": (StorageObject, CameraStorageObject, DiskObject),
     "model": (ModelObject, ModelFileObject),
     "pull": (PullObject,),
+    "prompt version": (PromptVersionObject,),
+    "trial": (
+        TrialResult,
+        TriedPromptObject,
+        TrialItem,
+        SentObject,
+        AnswerObject,
+        ComparisonObject,
+        LevelChangeObject,
+        NotAvailableObject,
+    ),
 }
 
 
@@ -173,6 +202,12 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)
+    body = re.search(r"The body of a trial is `({.*?})`", PAGE, re.DOTALL)
+    assert body
+    assert names(body[1]) == fields(TrialBody, TriedPrompt)
+    kinds = re.search(r"`GET /api/prompts` \| `({.*?})`", PAGE)
+    assert kinds
+    assert names(kinds[1]) == {"items"} | fields(PromptObject, PromptVariableObject, PromptSectionObject)
     query = re.search(r"`GET /api/events` \|.*newest first; (.*) \|", PAGE)
     assert query
     assert quoted(query[1]) == fields(EventQuery)
