@@ -7,8 +7,8 @@ J. Q. Smith, "A generalization of the Bayesian steady forecasting model", Journa
 (1979). What is expected next is then negative binomial, and wide while little was seen.
 
 Every hour of the week leans on the same hour of the other days as on PRIOR_HOURS hours of its own (empirical Bayes), so
-that a young baseline is not wild. A number that the model finds nearly impossible counts only up to its 99.9th percentile
-(it is Winsorised, as in P. J. Huber, "Robust Statistics", 1981): one party does not make a habit, weeks of
+that a young baseline is not wild. A number that the model finds nearly impossible counts only up to its 99.9th
+percentile (it is Winsorised, as in P. J. Huber, "Robust Statistics", 1981): one party does not make a habit, weeks of
 them do.
 """
 
