@@ -178,6 +178,8 @@ events = Table(
     Column("tracks", JSON, nullable=False),
     Column("score", Integer, nullable=False),
     Column("assessment_id", Key),
+    Column("evidence", Text),
+    Column("analysed_at", UtcDateTime),
     Column("deleted_at", UtcDateTime, index=True),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
@@ -191,6 +193,9 @@ events = Table(
     ),
     sqlite_autoincrement=True,
 )
+"""Happenings. `evidence` is what the rules judged by, as `risk/recorded.py` writes it; `analysed_at` tells when the
+analyst was asked last.
+"""
 
 detections = Table(
     "detections",
@@ -322,7 +327,9 @@ assessments = Table(
     Column("source", String(16), nullable=False),
     Column("verified", Boolean, nullable=False),
     Column("assessed_at", UtcDateTime, nullable=False),
+    Column("analysis", JSON(none_as_null=True)),
 )
+"""Every verdict on every event; an event names the one that stands. `analysis` says how a model came to it."""
 
 messages = Table(
     "messages",

@@ -24,6 +24,7 @@ from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import DetectStage
+from inference_server.pipeline.explaining import NOT_EXPLAINED, Explaining
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
@@ -89,6 +90,7 @@ class Bench:
         where: URL | None = None,
         stationary: StationarySettings | None = None,
         scene: SceneSettings = NO_SCENE,
+        explaining: Explaining = NOT_EXPLAINED,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
@@ -116,8 +118,16 @@ class Bench:
             announced=self.announced,
         )
         still = stationary or StationarySettings()
-        self.gather = GatherStage(*shared, judging=self.judging, rules=rules, risk=risk, stationary=still, zone=zone)
-        self.close = CloseStage(*shared, judging=self.judging, rules=rules)
+        self.gather = GatherStage(
+            *shared,
+            judging=self.judging,
+            rules=rules,
+            risk=risk,
+            stationary=still,
+            zone=zone,
+            explaining=explaining,
+        )
+        self.close = CloseStage(*shared, judging=self.judging, rules=rules, explaining=explaining)
 
     async def load_detector(self) -> None:
         """Make the scripted detector the one in use."""
@@ -218,6 +228,7 @@ async def bench(
     where: URL | None = None,
     stationary: StationarySettings | None = None,
     scene: SceneSettings = NO_SCENE,
+    explaining: Explaining = NOT_EXPLAINED,
 ) -> AsyncIterator[Bench]:
     """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
 
@@ -232,6 +243,7 @@ async def bench(
         where,
         stationary,
         scene,
+        explaining,
     )
     made.detector = scripted or made.detector
     await made.database.open()
