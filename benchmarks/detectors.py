@@ -6,13 +6,15 @@
 The bare session is the model alone on all cores, fed with finished tensors. A backend's time is that of the detector as
 the pipeline calls it: from decoded pictures, with letterbox and post-processing, from as many threads as it likes. All
 take turns in each round, so that they see the same machine; the ratios are of the rounds, the percentiles of single
-pictures in all rounds. Whatever cannot be had here is named with its reason.
+pictures in all rounds. Whatever cannot be had here is named with its reason. The 8-bit form is made in the same run,
+from the same pictures: what is measured is its time. `hsi models quantise` tells whether it sees the same.
 
 Where HSI_EXPORT_PYTHON names an interpreter with ultralytics and onnxruntime, its `YOLO.predict` takes turns as well,
 on the same ONNX file and the same JPEG files one after the other, and so does the detector from the JPEG on.
 """
 
 import argparse
+import asyncio
 import os
 import platform
 import statistics
@@ -23,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +33,15 @@ import onnxruntime
 
 from benchmarks.pictures import SIZE, different_jpegs
 from inference_server.detection.backends import torch_tool
+from inference_server.detection.backends.onnx import model_input
 from inference_server.detection.backends.opening import default_loaders, open_detector
 from inference_server.detection.detector import Detector, Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.preprocess import decode_picture, empty_batch, place
+from inference_server.detection.quantisation import LEAST_PICTURES, write_calibration
+from inference_server.models.digest import sha256_of
+from inference_server.models.quantised import Check, Form, Method, QuantisedModels, Report
+from inference_server.models.quantising import quantise
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import Backend, DetectorSettings, Device, Precision
 from tests.support.detectors import detector_on
@@ -43,6 +51,8 @@ CHOICES = (
     (Backend.ONNX, Device.CPU, Precision.F32),
     (Backend.OPENVINO, Device.CPU, Precision.F32),
     (Backend.OPENVINO, Device.CPU, Precision.BF16),
+    (Backend.ONNX, Device.CPU, Precision.INT8),
+    (Backend.OPENVINO, Device.CPU, Precision.INT8),
     (Backend.OPENVINO, Device.GPU, Precision.F16),
     (Backend.ONNX, Device.CUDA, Precision.F32),
     (Backend.ONNX_TENSORRT, Device.CUDA, Precision.F16),
@@ -147,13 +157,34 @@ for _ in sys.stdin:
 """
 
 
-def backends(model: Path, threads: int, engines: Path) -> tuple[list[Runner], list[str]]:
+def quantised(model: Path, pictures: Sequence[bytes], folder: Path) -> QuantisedModels:
+    """Return the model's form in 8-bit numbers, which every backend may use."""
+    forms, half, values = QuantisedModels(folder), folder / "half.onnx", folder / "pictures.npy"
+    folder.mkdir()
+    size = model_input(model, DetectorSettings()).size
+    enough = islice(cycle(pictures), max(len(pictures), LEAST_PICTURES))
+    reads = [lambda content=content: content for content in enough]
+    calibration = write_calibration(reads, size, values, silent)
+    made = quantise(model, half, values, method=Method.MINMAX, form=Form.ASYMMETRIC, progress=silent)
+    asyncio.run(made)
+    checks = tuple(Check(runtime, 0, 0, 0, 0.0, 1.0, 1.0, 1.0) for runtime in (Backend.ONNX, Backend.OPENVINO))
+    digest, count = sha256_of(model), calibration.written
+    forms.keep(model.stem, half, Report(digest, size, Method.MINMAX, Form.ASYMMETRIC, count, 0, 0, checks))
+    return forms
+
+
+def silent(_done: float) -> None:
+    """Tell nobody."""
+
+
+def backends(model: Path, threads: int, engines: Path, forms: QuantisedModels) -> tuple[list[Runner], list[str]]:
     """Return what can be had here, and why the rest cannot."""
     runners, absent = [], []
     for backend, device, precision in CHOICES:
         settings = DetectorSettings(backend=backend, device=device, precision=precision, threads=threads)
         try:
-            opened = open_detector(ResolvedModel(model, model.stem, model.name), settings, default_loaders(engines))
+            resolved = ResolvedModel(model, model.stem, model.name)
+            opened = open_detector(resolved, settings, default_loaders(engines), quantised=forms)
         except DetectorUnusable as error:
             absent.append(str(error))
             continue
@@ -203,7 +234,8 @@ def main() -> None:
     bare, pictures = bare_session(model, contents, options.threads)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        runners, absent = backends(model, options.threads, folder / "engines")
+        forms = quantised(model, contents, folder / "quantised")
+        runners, absent = backends(model, options.threads, folder / "engines", forms)
         if python := os.environ.get("HSI_EXPORT_PYTHON"):
             detector = detector_on(model, DetectorSettings(backend=Backend.ONNX, device=Device.CPU))
             theirs = Ultralytics(python, model, contents, folder, detector.input_size)

@@ -152,12 +152,10 @@ async def one_round(
         times = of.cpu_times()
         return float(times.user + times.system) / len(pictures) * 1000
 
-    begun = spent(psutil.Process())
     alone = bare.run(inputs)
-    alone_cpu = spent(psutil.Process()) - begun
     begun = spent(process)
     served = await in_batches(service, session, pictures)
-    return Round(alone, served, alone_cpu, spent(process) - begun)
+    return Round(alone.pictures_per_second, served, alone.processor_ms, spent(process) - begun)
 
 
 async def measure(options: argparse.Namespace, folder: Path) -> None:

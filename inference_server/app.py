@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from inference_server import __version__
 from inference_server.analyst_service.service import AnalystService
@@ -17,11 +18,12 @@ from inference_server.api.file_limit import raise_file_limit
 from inference_server.api.schema import SCHEMA_VERSION
 from inference_server.api.server import ApiServer
 from inference_server.core.clock import Clock, SystemClock
+from inference_server.core.memory import keep_freed_memory
 from inference_server.core.worker import Role
 from inference_server.detector_service.service import DetectorService
 from inference_server.observability.logs import LoopErrors
 from inference_server.observability.steps import Steps
-from inference_server.parts import Parts, local_detector
+from inference_server.parts import Parts, engine_building, local_detector
 from inference_server.pipeline.broker import Broker
 from inference_server.pipeline.prompting import seed_prompts
 from inference_server.pipeline.supervise import Supervisor
@@ -167,6 +169,7 @@ async def _take_back(broker: Broker) -> None:
 async def serve(settings: Settings, role: Role = Role.ALL) -> None:
     """Serve until the process is asked to stop (SIGTERM, SIGINT)."""
     raise_file_limit()
+    keep_freed_memory()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())
@@ -184,9 +187,13 @@ async def serve(settings: Settings, role: Role = Role.ALL) -> None:
         _end("%d calls of the detector hang", server.stuck)
 
 
+def _detector_service(settings: Settings) -> DetectorService:
+    return DetectorService(settings, local_detector(settings), engines=partial(engine_building, settings))
+
+
 def _of_role(settings: Settings, role: Role) -> Server | DetectorService | AnalystService:
     if role is Role.DETECTOR:
-        return DetectorService(settings, local_detector(settings))
+        return _detector_service(settings)
     return AnalystService(settings) if role is Role.ANALYST else Server(settings, role=role)
 
 

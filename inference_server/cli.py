@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_await(command(options, settings)))
     except (*EXPLAINED, OSError) as error:
-        remedy = f" {error.remedy}" if isinstance(error, ModelUnavailable) else ""
-        print(f"{error}{remedy}", file=sys.stderr)
+        told = f"{str(error).rstrip('.')}. {error.remedy}" if isinstance(error, ModelUnavailable) else str(error)
+        print(told, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -89,7 +89,7 @@ def _explain(error: ValidationError | SettingsError) -> str:
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"  {path}: {problem['msg']} (environment: {variable})")
+        lines.append(f"  {path}: {problem['msg'].removeprefix('Value error, ')} (environment: {variable})")
     return "\n".join(lines)
 
 

@@ -19,14 +19,16 @@ from inference_server.detection.backends.network import PARALLEL
 from inference_server.detection.backends.opening import (
     Opened,
     default_loaders,
-    engine_key_of,
+    engine_source,
     open_detector,
+    quantised_below,
     wants_engine,
 )
 from inference_server.detection.backends.remote import RemoteDetector
+from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
 from inference_server.hardware.analyst import reserve_analyst
-from inference_server.hardware.detector import place_detector, resolve_detector
+from inference_server.hardware.detector import DetectorPlaces, resolve_detector, wanted_detectors
 from inference_server.hardware.machine import Machine
 from inference_server.hardware.processor import look
 from inference_server.ingest.admission import Admission, Gate, Intake
@@ -40,6 +42,7 @@ from inference_server.ingest.ftp.server import FtpService
 from inference_server.ingest.known_cameras import KnownCameras
 from inference_server.ingest.uploads import Uploads
 from inference_server.models.engines import EngineCache, ToolBuilder
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
@@ -62,6 +65,8 @@ from inference_server.pipeline.inference import InferenceThreads
 from inference_server.pipeline.intake import FrameIntake
 from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
+from inference_server.pipeline.model_health import ModelHealth
+from inference_server.pipeline.model_watch import ModelWatch
 from inference_server.pipeline.prompting import ActivePrompt, PromptCases, Prompts
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.remote_watch import RemoteWatch
@@ -96,10 +101,29 @@ SHARED_RECHECK_SECONDS = 0.25
 type Run = Callable[[], Awaitable[None]]
 
 
-def local_detector(settings: Settings) -> Callable[[ResolvedModel], Opened]:
-    """Return what opens a model on this machine, on the best of what the settings allow."""
+def local_detector(settings: Settings) -> Callable[[ResolvedModel, ModelUnavailable | None], Opened]:
+    """Return what opens a model on this machine, on the best of what the settings and the memory allow."""
     loaders = default_loaders(_engines_folder(settings))
-    return lambda model: open_detector(model, settings.detector.here, loaders)
+    quantised = quantised_below(settings.models_folder)
+    return lambda model, no_room: open_detector(
+        model, settings.detector.here, loaders, quantised=quantised, no_room=no_room
+    )
+
+
+def engine_building(
+    settings: Settings, judging: Judging, health: HealthBoard, places: DetectorPlaces[Opened]
+) -> EngineBuilding | None:
+    """Return what builds the engine of the detector of this machine; None where the settings want none."""
+    if not wants_engine(settings.detector.here):
+        return None
+    return EngineBuilding(
+        judging,
+        EngineCache(_engines_folder(settings)),
+        ToolBuilder(),
+        source_of=lambda model: engine_source(model, settings.detector.here, quantised_below(settings.models_folder)),
+        open_again=places.open_beside,
+        health=health,
+    )
 
 
 def _engines_folder(settings: Settings) -> Path:
@@ -127,14 +151,22 @@ class Parts:
         self._server_changed = Signal()
         self._cameras = KnownCameras(settings.zone)
         self._remote = self._build_remote()
+        self._machine = Machine(settings.hardware, self.health, clock)
         self._judging = Judging(
-            self.health, self._server_changed, remote=self._remote is not None, local=self._judges_here
+            self.health,
+            self._server_changed,
+            remote=self._remote is not None,
+            local=self._judges_here,
+            make_room=self._machine.make_room,
         )
         self._store = ModelStore(settings.models_folder, offline=settings.models.offline_folder)
         self._models = ModelJobs(
-            self._store, clock, parallel=settings.models.parallel, in_use=lambda: self._judging.status.model
+            self._store,
+            clock,
+            parallel=settings.models.parallel,
+            in_use=lambda: self._judging.status.model,
+            validate=detector_trial(settings.detector.here),
         )
-        self._machine = Machine(settings.hardware, self.health, clock)
         self._reserved: set[str] = set()
         """Language models for which memory is kept."""
         self._analyst = self._build_analyst()
@@ -149,6 +181,8 @@ class Parts:
             pictures=BestPictures(database, self._media).of,
         )
         self._explaining = Explaining(lambda: self._analyst.wanted, settings.analyst.from_score)
+        self._model_health = ModelHealth(self._models, self.health)
+        self._places = DetectorPlaces(self._machine.plan, settings.detector.here, local_detector(settings))
         self.threads = InferenceThreads(PARALLEL)
         self.broker = self._build_broker()
         self.camera_reader = CameraReader(database, self._cameras, self.health)
@@ -194,8 +228,9 @@ class Parts:
     def _judging_parts(self) -> Iterator[tuple[str, Run]]:
         if self._judges_here:
             yield "detector", self._load_detector
-            if wants_engine(self._settings.detector.here):
-                yield "engine", self._engine_building().run
+            building = engine_building(self._settings, self._judging, self.health, self._places)
+            if building is not None:
+                yield "engine", partial(self._build_engines, building)
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
         if self._settings.analyst.backend is not AnalystBackend.OFF:
@@ -209,6 +244,7 @@ class Parts:
         yield "broker", self.broker.run
         yield "heartbeat", self.heartbeat.run
         yield "models", self._models.run
+        yield "models", self._model_health.run
         for breaker in {self._judging.breaker, self._judging.remote_breaker}:
             yield "replay", AutomaticReplay(self._database, self.broker, breaker).run
 
@@ -278,22 +314,32 @@ class Parts:
         return RemoteDetector(settings) if settings.backend is Backend.REMOTE else None
 
     async def _load_detector(self) -> None:
+        """Load the detector, and exchange it whenever a better one is installed."""
         plan = await self._machine.plan()
+        settings, tier = self._settings.detector, plan.chosen.tier
+        watch = ModelWatch(
+            self._store,
+            self._models,
+            self._model_health,
+            wanted=wanted_detectors(settings, tier),
+            exchange=self._exchange_detector,
+        )
         await self._judging.load(
-            lambda: resolve_detector(self._store, self._settings.detector, plan.chosen.tier),
-            local_detector(self._settings),
-            partial(place_detector, plan),
+            lambda: watch.resolve(lambda: resolve_detector(self._store, settings, tier)),
+            self._places.open,
+            watch.pause,
         )
+        await watch.run()
 
-    def _engine_building(self) -> EngineBuilding:
-        return EngineBuilding(
-            self._judging,
-            EngineCache(_engines_folder(self._settings)),
-            ToolBuilder(),
-            key_of=lambda model: engine_key_of(model, self._settings.detector.here),
-            open_again=local_detector(self._settings),
-            health=self.health,
-        )
+    async def _exchange_detector(self, model: ResolvedModel) -> None:
+        self._judging.exchange(await self._places.open(model), model)
+
+    async def _build_engines(self, building: EngineBuilding) -> None:
+        """Build the engine of each model that comes into use."""
+        while True:
+            model = await self._judging.model()
+            await building.run()
+            await self._judging.another_model(model)
 
     def _stages(self) -> tuple[Stage, ...]:
         settings, judging = self._settings, self._judging

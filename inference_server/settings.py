@@ -261,6 +261,8 @@ class Precision(StrEnum):
     F32 = "f32"
     F16 = "f16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """Those of a quantised form, which `hsi models quantise` makes."""
 
 
 class Hint(StrEnum):
@@ -281,11 +283,11 @@ DEVICES: dict[Backend, frozenset[Device]] = {
 }
 PRECISIONS: dict[Backend, frozenset[Precision]] = {
     Backend.AUTO: frozenset(Precision),
-    Backend.ONNX: frozenset({Precision.F32}),
-    Backend.ONNX_TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.ONNX: frozenset({Precision.F32, Precision.INT8}),
+    Backend.ONNX_TENSORRT: frozenset({Precision.F32, Precision.F16, Precision.INT8}),
     Backend.OPENVINO: frozenset(Precision),
     Backend.PYTORCH: frozenset({Precision.F32, Precision.F16}),
-    Backend.TENSORRT: frozenset({Precision.F32, Precision.F16}),
+    Backend.TENSORRT: frozenset({Precision.F32, Precision.F16, Precision.INT8}),
     Backend.REMOTE: frozenset(Precision),
 }
 
@@ -396,8 +398,8 @@ class DetectorSettings(Section):
     class_confidence: dict[Label, Confidence] = {}
     threads: Annotated[int, Field(ge=0, le=64)] = 0
     """0 means one per core."""
-    max_batch: Annotated[int, Field(ge=1, le=64)] = 1
-    """Pictures per inference. More pays on a GPU; a processor's caches like one best."""
+    max_batch: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pictures per inference. 0 means what suits the device: 8 on an NVIDIA GPU, 1 on anything else."""
 
     @model_validator(mode="after")
     def _backend_can(self) -> "DetectorSettings":
@@ -548,6 +550,8 @@ class HardwareSettings(Section):
 
     tier: Annotated[TierName | None, BeforeValidator(_named_tier)] = None
     """Which models run; None, written `auto`, means the largest tier that fits the machine."""
+    gpu: Annotated[str, Field(pattern=r"^([0-9]{1,3}|GPU-[0-9A-Fa-f-]{4,36})$")] | None = None
+    """Which NVIDIA GPU is used: its index or the beginning of its UUID; None means the one with the most memory."""
     gpu_memory_bytes: Annotated[int, Field(ge=0, le=1 << 42)] = 0
     """What the models on the GPU may take; 0 means its memory without a reserve."""
     memory_bytes: Annotated[int, Field(ge=0, le=1 << 44)] = 0

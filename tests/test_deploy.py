@@ -72,8 +72,8 @@ def test_the_image_for_nvidia_is_sound_as_far_as_can_be_judged_without_building_
     assert (found.returncode, found.stdout) == (0, "")
     text = file.read_text()
     app = (DEPLOY.parent / "addon" / "Dockerfile").read_text()
-    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert bases == re.findall(r"^FROM (\S+)", app, re.MULTILINE), "both images share their bases"
+    bases = re.findall(r"^FROM (\S+:\S+)", text, re.MULTILINE)
+    assert set(bases) == set(re.findall(r"^FROM (\S+:\S+)", app, re.MULTILINE)), "both images share their bases"
     assert text.index("uninstall") < text.index("onnxruntime-gpu["), "two copies of one module would break each other"
     ignored = (DEPLOY.parent / ".dockerignore").read_text()
     for name in ("pyproject.toml", "uv.lock", "LICENSE", "inference_server"):
@@ -113,7 +113,8 @@ def test_the_image_of_the_analyst_is_sound_and_compiles_as_the_tests_do() -> Non
     assert (found.returncode, found.stdout) == (0, "")
     text = file.read_text()
     app = (DEPLOY.parent / "addon" / "Dockerfile").read_text()
-    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == re.findall(r"^FROM (\S+)", app, re.MULTILINE)
+    bases = set(re.findall(r"^FROM (\S+:\S+)", text, re.MULTILINE))
+    assert bases == set(re.findall(r"^FROM (\S+:\S+)", app, re.MULTILINE)), "both images share their bases"
     bootstrap = (DEPLOY.parent / "scripts" / "lib" / "bootstrap.sh").read_text()
     [flags] = re.findall(r'^LANGUAGE_FLAGS="([^"]*)"', bootstrap, re.MULTILINE)
     assert flags.replace("\\\n", "") in text

@@ -149,6 +149,7 @@ def test_only_the_command_line_and_the_tool_processes_print() -> None:
     assert {name for name in printing if not name.startswith("commands/")} == {
         "cli.py",
         "models/engine_tool.py",
+        "models/quantise_tool.py",
     }
 
 

@@ -22,6 +22,7 @@ from .client import Address, HsiClient, HsiError, NotFound
 from .const import DOMAIN
 from .coordinator import HsiConfigEntry, HsiCoordinator
 from .devices import camera_id_of
+from .home import HomeTeller
 from .issues import Issues
 from .progress import Progress
 from .views import ClipView, EventSnapshotView
@@ -61,6 +62,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: HsiConfigEntry) -> bool:
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     coordinator.teller.async_start()
     entry.async_create_background_task(hass, coordinator.async_follow(), f"{DOMAIN} {entry.title}")
+    teller = HomeTeller(hass, client)
+    entry.async_create_background_task(hass, teller.async_run(), f"{DOMAIN} home {entry.title}")
     return True
 
 

@@ -34,6 +34,7 @@ from inference_server.api.routes import (
     trash,
     uploads,
     views,
+    zone_trials,
     zones,
 )
 from inference_server.api.routing import PICTURE_TURNS, AnyRoute, register
@@ -45,6 +46,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *cameras.ROUTES,
     *camera_settings.ROUTES,
     *home_context.ROUTES,
+    *zone_trials.ROUTES,
     *zones.ROUTES,
     *stationary.ROUTES,
     *habits.ROUTES,

@@ -46,12 +46,20 @@ class Sent:
         self.name = ""
         """What the client calls the file, as far as it does."""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the file's bytes. Raises ProblemError for what is too large, too slow, or no well-formed form."""
+    @property
+    def size(self) -> int | None:
+        """How many bytes are to come, as far as the client says; with those around the file of a form."""
+        return self._request.content_length
+
+    async def pieces(self, seconds: float | None = None) -> AsyncIterator[bytes]:
+        """Yield the file's bytes, within so many seconds where another limit than the usual one is given.
+
+        Raises ProblemError for what is too large, too slow, or no well-formed form.
+        """
         limits = self._request.app[CONTEXT].limits
         source = _Limited(self._request.content, self._max_body, limits.body_silence_seconds)
         try:
-            async with asyncio.timeout(limits.body_seconds):
+            async with asyncio.timeout(limits.body_seconds if seconds is None else seconds):
                 if self._request.content_type.startswith("multipart/"):
                     source.limit += MULTIPART_EXTRA
                     async for piece in self._of_form(source):
@@ -129,7 +137,7 @@ def too_large(limit: int) -> ProblemError:
     return ProblemError(
         ProblemCode.TOO_LARGE,
         f"The request's body is larger than {limit} bytes.",
-        "Send less; files that are larger go into the camera's folder.",
+        "Send less; larger pictures go into the camera's folder, larger models through `hsi models import`.",
         headers={hdrs.CONNECTION: "close"},
     )
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +19,7 @@ from inference_server.core.diagnosis import Diagnosis
 from inference_server.core.event import Event
 from inference_server.core.frame import Refusal
 from inference_server.core.hardware import HardwareReport
-from inference_server.core.model import ModelSummary, Pull
+from inference_server.core.model import ImportedModel, ModelSummary, Pull
 from inference_server.core.signal import Signal
 from inference_server.core.status import AnalystStatus, DetectorStatus, QueueStatus
 from inference_server.core.upload import Upload, UploadedFrame
@@ -70,6 +70,8 @@ class ApiLimits:
     """How long a body may take."""
     trial_seconds: float = 300.0
     """How long the analyst may take for all answers of a trial of prompts."""
+    model_seconds: float = 6 * 3600.0
+    """How long the file of a model may take, which may have gigabytes."""
 
 
 class Uploads(Protocol):
@@ -122,7 +124,15 @@ class BackupMaker(Protocol):
         ...
 
 
-class Models(Protocol):
+class IncomingModel(Protocol):
+    """A file of a model that is being received."""
+
+    def write(self, piece: bytes) -> None:
+        """Add a piece. Blocks. Raises ModelUnavailable where the disk is full; OSError."""
+        ...
+
+
+class Models[Incoming: IncomingModel](Protocol):
     """Installs and removes models. Implemented by that room; an id that nobody knows raises ModelUnavailable."""
 
     @property
@@ -153,6 +163,19 @@ class Models(Protocol):
 
     async def cancel(self, model_id: str) -> None:
         """End a pull if one is under way; what it has downloaded is kept."""
+        ...
+
+    @property
+    def most_import_bytes(self) -> int:
+        """How many bytes a file may have that is sent."""
+        ...
+
+    def receiving(self, size: int | None) -> AbstractContextManager[Incoming]:
+        """Give what receives a file of so many bytes, if that is known. Raises OSError."""
+        ...
+
+    async def take_in(self, incoming: Incoming, name: str, model_id: str | None) -> ImportedModel:
+        """Install a file that was received. Raises OSError."""
         ...
 
     async def remove(self, model_id: str, *, force: bool) -> None:
@@ -249,7 +272,7 @@ class ApiContext:
     cameras_changed: Callable[[], Awaitable[None]]
     """Called after a commit that changed a camera's settings; returns once they count."""
     backups: BackupMaker
-    models: Models
+    models: Models[Any]
     hardware: Callable[[], Awaitable[HardwareReport]]
     diagnose: Callable[[], Awaitable[Diagnosis]]
     """Examines the installation, which takes seconds; who asks meanwhile gets the same."""

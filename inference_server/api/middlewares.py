@@ -38,14 +38,7 @@ async def log(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a problem document."""
     try:
-        return await handler(request)
-    except ProblemError as error:
-        return error.response()
-    except web.HTTPException as error:
-        return _of_aiohttp(request, error).response()
-    except ConnectionError:
-        _LOGGER.debug("%s broke %s off", request.remote, request.rel_url.raw_path)
-        return invalid_request("The connection was broken off.", "Send it again.").response()
+        return await answered(request, handler, "GET /api/openapi.json describes every request.")
     except STORAGE_FAILURES as error:
         _LOGGER.warning("%s %s: %s", request.method, request.rel_url.raw_path, error)
         return storage_down().response()
@@ -82,8 +75,23 @@ def make_safe(response: web.StreamResponse) -> None:
     response.headers["Referrer-Policy"] = "no-referrer"
 
 
-def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
-    documentation = "GET /api/openapi.json describes every request."
+async def answered(request: web.Request, handler: Handler, documentation: str) -> web.StreamResponse:
+    """Return a handler's answer, or a problem document for what is wrong with the request. Raises what else it raises.
+
+    `documentation` is a sentence that says where the requests are described.
+    """
+    try:
+        return await handler(request)
+    except ProblemError as error:
+        return error.response()
+    except web.HTTPException as error:
+        return _of_aiohttp(request, error, documentation).response()
+    except ConnectionError:
+        _LOGGER.debug("%s broke %s off", request.remote, request.rel_url.raw_path)
+        return invalid_request("The connection was broken off.", "Send it again.").response()
+
+
+def _of_aiohttp(request: web.Request, error: web.HTTPException, documentation: str) -> ProblemError:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return ProblemError(

@@ -5,6 +5,7 @@ from inference_server.api.schema import UtcTime, WireObject
 from inference_server.core.model import (
     Capability,
     DeviceNeed,
+    ImportedModel,
     MemoryBasis,
     ModelSummary,
     Pull,
@@ -25,6 +26,15 @@ class PullObject(WireObject):
     ended_at: UtcTime | None
     error: str | None
     remedy: str | None
+
+
+class ImportedModelObject(WireObject):
+    """A file that was taken in. `pull` makes of it what is loaded, where it is not loaded as it is."""
+
+    model_id: str
+    size: int
+    sha256: str
+    pull: PullObject | None
 
 
 class ModelFileObject(WireObject):
@@ -49,8 +59,10 @@ class ModelObject(WireObject):
     size: int
     size_exact: bool
     pinned: bool
-    memory_mb: int
+    memory_bytes: int
     memory_basis: MemoryBasis
+    gpu_memory_bytes: int
+    gpu_memory_basis: MemoryBasis
     device: DeviceNeed
     files: tuple[ModelFileObject, ...]
     installed: bool
@@ -74,6 +86,16 @@ def pull_object(pull: Pull) -> PullObject:
     )
 
 
+def imported_model_object(imported: ImportedModel) -> ImportedModelObject:
+    """Return a file that was taken in as it is sent."""
+    return ImportedModelObject(
+        model_id=imported.model_id,
+        size=imported.size,
+        sha256=imported.sha256,
+        pull=pull_object(imported.pull) if imported.pull else None,
+    )
+
+
 def model_object(model: ModelSummary) -> ModelObject:
     """Return a model as it is sent."""
     return ModelObject(
@@ -86,8 +108,10 @@ def model_object(model: ModelSummary) -> ModelObject:
         size=model.size,
         size_exact=model.size_exact,
         pinned=model.pinned,
-        memory_mb=model.memory.mb,
-        memory_basis=model.memory.basis,
+        memory_bytes=model.memory.processor.bytes,
+        memory_basis=model.memory.processor.basis,
+        gpu_memory_bytes=model.memory.gpu.bytes,
+        gpu_memory_basis=model.memory.gpu.basis,
         device=model.device,
         files=tuple(
             ModelFileObject(

@@ -37,6 +37,7 @@ class ProblemCode(StrEnum):
     MODEL_IN_USE = "model_in_use"
     MODEL_BUSY = "model_busy"
     MODEL_UNPINNED = "model_unpinned"
+    MODEL_REFUSED = "model_refused"
     CLIP_NOT_FOUND = "clip_not_found"
     NO_VIDEO = "no_video"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -93,6 +94,7 @@ _KINDS = {
     ProblemCode.MODEL_IN_USE: ProblemKind(409, "Model is in use"),
     ProblemCode.MODEL_BUSY: ProblemKind(409, "Model is busy"),
     ProblemCode.MODEL_UNPINNED: ProblemKind(409, "Model is unpinned"),
+    ProblemCode.MODEL_REFUSED: ProblemKind(422, "Model refused"),
     ProblemCode.CLIP_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.NO_VIDEO: ProblemKind(404, "No video"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "Method not allowed"),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from aiohttp import hdrs, web
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from inference_server.api.accepting import preferred_form
 from inference_server.api.authentication import AUTHENTICATOR
 from inference_server.api.bodies import BODY_LIMITS, MAX_BODY, MULTIPART_EXTRA, Sent, read_json
 from inference_server.api.context import CONTEXT, ApiContext
@@ -61,15 +62,15 @@ class Parameters(BaseModel):
 
 
 class PictureParameters(Parameters):
-    """How wide a picture may be, and how it is encoded."""
+    """How wide a picture may be, and how it is encoded: where nothing is said, as the request's `Accept` likes it."""
 
     width: Width | None = None
-    format: PictureForm = PictureForm.JPEG
+    format: PictureForm | None = None
 
     @property
     def look(self) -> Look:
         """How the picture is wanted."""
-        return Look(self.width, self.format)
+        return Look(self.width, self.format or PictureForm.JPEG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
             token = await request.app[AUTHENTICATOR].authorize(request, self.scope)
             besides = {CALLER: token.name} if CALLER in self.parameters.model_fields else {}
         asked = self._parse(request, {**await self._body(request), **besides})
+        if isinstance(asked, PictureParameters) and asked.format is None:
+            asked = asked.model_copy(update={"format": preferred_form(request)})
         answer = await self.handler(request.app[CONTEXT], asked)
         if isinstance(answer, Picture):
             return await _picture_response(request, answer)
@@ -142,6 +145,8 @@ class Route[Asked: Parameters, Answer: BaseModel | Picture | StoredFile | None]:
         try:
             return self.parameters.model_validate({**request.query, **request.match_info, **besides})
         except ValidationError as error:
+            if all(item["loc"][:1] == (BODY,) for item in error.errors()):
+                raise invalid_request(_explained(error)) from error
             known = self.parameters.model_fields.keys() - self.path_names - NOT_SENT
             remedy = f"Known parameters: {_named(known)}." if known else "This path takes no parameters."
             raise invalid_request(_explained(error), remedy) from error
@@ -169,12 +174,15 @@ async def _picture_response(request: web.Request, picture: Picture) -> web.Respo
         response = web.Response(body=content, content_type=picture.media_type)
     response.etag = picture.etag
     response.headers[hdrs.CACHE_CONTROL] = "private, no-cache"
+    response.headers[hdrs.VARY] = hdrs.ACCEPT
     return response
 
 
 def _explained(error: ValidationError) -> str:
     problems = error.errors()[:MOST_EXPLAINED]
-    return " ".join(_sentence(_place(item["loc"]), item["type"], item["msg"]) for item in problems)
+    return " ".join(
+        _sentence(_place(item["loc"]), item["type"], item["msg"].removeprefix("Value error, ")) for item in problems
+    )
 
 
 def _place(steps: Sequence[int | str]) -> str:

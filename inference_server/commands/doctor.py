@@ -3,6 +3,9 @@
 
 import argparse
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from inference_server.commands.command import Commands
@@ -11,6 +14,7 @@ from inference_server.core.diagnosis import Diagnosis, Finding, FindingState
 from inference_server.doctor.examination import diagnose
 from inference_server.settings import Settings
 
+PACKAGE = "inference_server"
 MARKS = {FindingState.OK: "ok", FindingState.WARNING: "warning", FindingState.PROBLEM: "PROBLEM"}
 
 
@@ -22,15 +26,33 @@ def register(commands: Commands) -> None:
 
 
 async def _doctor(options: argparse.Namespace, settings: Settings) -> int:
-    diagnosis = await diagnose(settings, SystemClock())
+    with _quiet():
+        diagnosis = await diagnose(settings, SystemClock())
     if options.json:
         print(_as_json(diagnosis))
     else:
         for finding in diagnosis.findings:
             _print(finding)
         counts = [sum(finding.state is state for finding in diagnosis.findings) for state in FindingState]
-        print(f"{counts[0]} well, {counts[1]} warnings, {counts[2]} problems, in {diagnosis.seconds:.1f} s")
+        told = f"{counts[0]} well, {_counted(counts[1], 'warning')}, {_counted(counts[2], 'problem')}"
+        print(f"{told}, in {diagnosis.seconds:.1f} s")
     return 1 if diagnosis.state is FindingState.PROBLEM else 0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings from the log: they are among the findings."""
+    logger = logging.getLogger(PACKAGE)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _print(finding: Finding) -> None:

@@ -141,6 +141,11 @@ class PathPoint:
     x: float
     y: float
 
+    @property
+    def place(self) -> Point:
+        """Where it was, without the time."""
+        return self.x, self.y
+
 
 class ZoneType(StrEnum):
     """What an area of a camera's picture is."""

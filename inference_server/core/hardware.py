@@ -57,6 +57,10 @@ class GpuDevice:
     mig: bool = False
     """Whether it is divided into instances (MIG): each of these has only a part of the memory."""
 
+    def is_called(self, name: str) -> bool:
+        """Whether this is its index, or the beginning of its UUID."""
+        return name == str(self.index) or (not name.isdigit() and self.uuid.lower().startswith(name.lower()))
+
     @property
     def key(self) -> str:
         """What tells it from others, wherever it is plugged in."""

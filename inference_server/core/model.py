@@ -41,10 +41,11 @@ class MemoryBasis(StrEnum):
     """How it is known what memory a model takes."""
 
     MEASURED = "measured"
+    """By this project: `benchmarks/memory.py`, the most that is resident while two pictures are inferred at a time."""
     DOCUMENTED = "documented"
-    """Stated by who made it or ran it before."""
+    """Stated by who made it or ran it before; on a GPU with what CUDA takes for it."""
     ESTIMATED = "estimated"
-    """From the size of its weights."""
+    """From the size of its weights and of its activations; generous."""
 
 
 class PullStep(StrEnum):
@@ -84,6 +85,8 @@ class ModelProblem(StrEnum):
     BUSY = "busy"
     UNPINNED = "unpinned"
     NO_SPACE = "no_space"
+    REFUSED = "refused"
+    """A file is not what it is said to be."""
 
 
 class ModelUnavailable(Exception):
@@ -107,10 +110,27 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """What a loaded model takes, in MB of main memory or of its GPU."""
+    """What a loaded model takes of one device, in MiB, and how that is known."""
 
-    mb: int
+    mib: int
     basis: MemoryBasis
+
+    @property
+    def bytes(self) -> int:
+        """The same in bytes."""
+        return self.mib << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMemory:
+    """What a loaded model takes: of the machine's memory where that is what it runs in, or of an NVIDIA GPU's."""
+
+    processor: MemoryNeed
+    gpu: MemoryNeed
+
+    def on(self, *, gpu: bool) -> MemoryNeed:
+        """Return what it takes of one of the two."""
+        return self.gpu if gpu else self.processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +146,16 @@ class Pull:
     ended_at: datetime | None = None
     error: str | None = None
     remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedModel:
+    """A file that was taken in. `pull` makes of it what is loaded, where it is not loaded as it is."""
+
+    model_id: str
+    size: int
+    sha256: str
+    pull: Pull | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +179,7 @@ class ModelSummary:
     capability: Capability
     purpose: str
     licence: Licence
-    memory: MemoryNeed
+    memory: ModelMemory
     device: DeviceNeed
     files: tuple[ModelFile, ...]
     installed: bool

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 type Point = tuple[float, float]
-type _Edge = tuple[Point, Point]
+type Edge = tuple[Point, Point]
 
 
 def is_simple(points: Sequence[Point]) -> bool:
@@ -15,7 +15,7 @@ def is_simple(points: Sequence[Point]) -> bool:
         return False
     for (first, one), (second, other) in combinations(enumerate(edges), 2):
         neighbours = second - first in {1, len(edges) - 1}
-        if _fold_back(one, other) if neighbours else _meet(one, other):
+        if _fold_back(one, other) if neighbours else meet(one, other):
             return False
     return True
 
@@ -28,13 +28,15 @@ def area(points: Sequence[Point]) -> float:
 
 def contains(points: Sequence[Point], point: Point) -> bool:
     """Return whether a point lies in an outline or on it (the even-odd rule)."""
-    inside = False
-    for start, end in [*pairwise(points), (points[-1], points[0])]:
-        if side(start, end, point) == 0 and _between(start, end, point):
-            return True
-        if (start[1] > point[1]) != (end[1] > point[1]):
-            at = start[0] + (point[1] - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
-            inside ^= point[0] < at
+    inside, level, start = False, point[1], points[-1]
+    for end in points:
+        first, second = start[1] > level, end[1] > level
+        if first != second or start[1] == level or end[1] == level:
+            if _turn(start, end, point) == 0 and _between(start, end, point):
+                return True
+            if first != second:
+                inside ^= point[0] < start[0] + (level - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
+        start = end
     return inside
 
 
@@ -43,21 +45,20 @@ def side(start: Point, end: Point, point: Point) -> int:
     return _turn(start, end, point)
 
 
-def _fold_back(one: _Edge, other: _Edge) -> bool:
+def meet(one: Edge, other: Edge) -> bool:
+    """Return whether two edges cross or touch each other."""
+    turns = [_turn(*one, end) for end in other] + [_turn(*other, end) for end in one]
+    within = [_between(*one, end) for end in other] + [_between(*other, end) for end in one]
+    touch = any(turn == 0 and inside for turn, inside in zip(turns, within, strict=True))
+    return touch or (turns[0] != turns[1] and turns[2] != turns[3])
+
+
+def _fold_back(one: Edge, other: Edge) -> bool:
     """Return whether two edges with a common end lie on each other."""
     (shared,) = set(one) & set(other)
     (first,), (second,) = set(one) - {shared}, set(other) - {shared}
     towards = (first[0] - shared[0]) * (second[0] - shared[0]) + (first[1] - shared[1]) * (second[1] - shared[1])
     return _turn(shared, first, second) == 0 and towards > 0
-
-
-def _meet(one: _Edge, other: _Edge) -> bool:
-    turns = [_turn(*one, end) for end in other] + [_turn(*other, end) for end in one]
-    if 0 in turns:
-        within = [_between(*one, end) for end in other] + [_between(*other, end) for end in one]
-        if any(turn == 0 and inside for turn, inside in zip(turns, within, strict=True)):
-            return True
-    return turns[0] != turns[1] and turns[2] != turns[3] and 0 not in turns
 
 
 def _turn(start: Point, end: Point, point: Point) -> int:

@@ -18,16 +18,17 @@ class Standing:
     box: Box
     appearance: bytes | None = field(default=None, repr=False)
     view: bytes | None = field(default=None, repr=False)
-    """What the whole picture looked like when it was seen last."""
+    """What the whole picture looked like when it was seen last, by a light in which it is mostly seen."""
     first_seen_at: datetime
     last_seen_at: datetime
     arrived_at: datetime
     """When the last picture of it arrived, which is later than that was taken where old ones are imported."""
     sightings: int = 1
     misses: int = 0
-    """How often the detector had missed it before it saw it again."""
+    """How often the detector had missed it lately before it saw it again, by the light of the view."""
     missing: int = 0
-    """How many pictures since should have shown it and did not."""
+    """How many pictures since did not show it: such as should have, or, before the first of those, darker ones."""
     missing_since: datetime | None = None
+    """When the first picture was taken that should have shown it and did not."""
     stationary_at: datetime | None = None
     """Since when it is held for stationary; None until then."""

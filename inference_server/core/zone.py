@@ -4,10 +4,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from inference_server.core.detection import Detection, Direction, Label, PathPoint, ZoneType
-from inference_server.core.polygon import Point, area, contains, is_simple, side
+from inference_server.core.polygon import Point, area, contains, is_simple, meet, side
 
 MAX_ZONES = 32
 """Of one camera."""
@@ -90,6 +90,11 @@ class ZoneShape:
         """Return whether objects of this label count here."""
         return not self.labels or label in self.labels
 
+    def holds(self, found: Detection, width: int, height: int) -> bool:
+        """Return whether a detection in a frame of that size (pixels) is in this zone."""
+        large = found.box.area >= self.min_size * width * height
+        return large and self.takes(found.label) and contains(self.points, found.foot(width, height))
+
     def objection(self, found: Detection, width: int, height: int) -> str | None:
         """Return why a detection in a frame of that size (pixels) is not in this zone; None when it is."""
         if not contains(self.points, found.foot(width, height)):
@@ -97,7 +102,11 @@ class ZoneShape:
         if not self.takes(found.label):
             return f"a {found.label.value} does not count here"
         share = found.box.area / (width * height)
-        return f"it covers {share:.4f} of the picture, less than {self.min_size}" if share < self.min_size else None
+        return (
+            None
+            if self.holds(found, width, height)
+            else f"it covers {share:.4f} of the picture, less than {self.min_size}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +132,27 @@ def ranked(zones: Iterable[Zone]) -> tuple[Zone, ...]:
 
 def zone_of(found: Detection, width: int, height: int, zones: Iterable[Zone]) -> Zone | None:
     """Return the first of these zones that a detection in a frame of that size (pixels) is in."""
-    return next((zone for zone in zones if zone.shape.objection(found, width, height) is None), None)
+    return next((zone for zone in zones if zone.shape.holds(found, width, height)), None)
 
 
-def crossings(path: Iterable[PathPoint], line: Line) -> list[tuple[PathPoint, Direction]]:
-    """Return where a path crosses a line between its ends, and which way; to touch it and turn back is none."""
+def crossings(path: Iterable[PathPoint], line: Line, inertia: int = 1) -> list[tuple[PathPoint, Direction]]:
+    """Return where a path crosses a line between its ends, and which way, with the first point beyond it.
+
+    To touch it and turn back is no crossing, nor is to be beyond it for fewer than `inertia` points one after the
+    other, as where the detector's boxes tremble. The way over it counts with all its points, also those on the line.
+    """
     found: list[tuple[PathPoint, Direction]] = []
-    points = [point for point in path if side(line.start, line.end, (point.x, point.y)) != 0]
-    for before, after in pairwise(points):
-        old, new = (side(line.start, line.end, (point.x, point.y)) for point in (before, after))
-        step = (before.x, before.y), (after.x, after.y)
-        if old != new and side(*step, line.start) != side(*step, line.end):
-            found.append((after, Direction.IN if new > 0 else Direction.OUT))
+    settled, way = 0, list[PathPoint]()
+    for where, points in groupby(path, lambda point: side(line.start, line.end, point.place)):
+        stay = list(points)
+        if settled and where not in {0, settled}:
+            way += stay
+            if len(stay) < inertia:
+                continue
+            if any(meet((one.place, other.place), (line.start, line.end)) for one, other in pairwise(way)):
+                found.append((stay[0], Direction.IN if where > 0 else Direction.OUT))
+        if where == 0:
+            way += stay
+        else:
+            settled, way = where, stay[-1:]
     return found

@@ -60,12 +60,20 @@ def draw_boxes(
 
     Boxes are in pixels of the picture as given. `width` scales the result down to that many pixels, never up; lines
     and text keep their size relative to the result. The weakest is drawn first, so that the best stays readable; before
-    it, thin and grey, what makes no event, with the reason instead of a percentage. Raises PictureUnreadable.
+    it, thin and grey, what makes no event, with the reason instead of a percentage. Then the best are named first, each
+    where that hides no name and least of what counts; one that finds no such place has a box alone. Raises
+    PictureUnreadable.
     """
     image, scale = _read(jpeg, width)
     pen = _Pen.for_picture(image, scale)
-    for detection in sorted(detections, key=lambda found: (found.left_out is None, found.confidence)):
-        pen.draw(detection)
+    weakest_first = sorted(detections, key=lambda found: (found.left_out is None, found.confidence))
+    for detection in weakest_first:
+        pen.frame(detection)
+    if image.width >= _MIN_WIDTH_FOR_TEXT:
+        taken: list[_Corners] = []
+        boxes = [pen.corners(detection) for detection in detections if detection.left_out is None]
+        for detection in reversed(weakest_first):
+            pen.name(detection, taken, boxes)
     return _encoded(image, form)
 
 
@@ -129,6 +137,10 @@ def tag_of(detection: Detection) -> str:
     return f"{label} {said}".strip()
 
 
+type _Corners = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels of the result."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pen:
     """Draws on one picture, with lines and text in proportion to it."""
@@ -137,32 +149,59 @@ class _Pen:
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
     line: int
     scale: float
-    picture_width: int
+    size: tuple[int, int]
+    """Of the picture, in pixels."""
 
     @classmethod
     def for_picture(cls, image: Image.Image, scale: float) -> Self:
         short = min(image.size)
         size = max(_MIN_FONT, round(max(short * _FONT_SHARE_OF_SHORT, image.width * _FONT_SHARE_OF_WIDTH)))
         font = ImageFont.load_default(size=size)
-        return cls(ImageDraw.Draw(image), font, max(2, round(short * _LINE_SHARE)), scale, image.width)
+        return cls(ImageDraw.Draw(image), font, max(2, round(short * _LINE_SHARE)), scale, image.size)
 
-    def draw(self, detection: Detection) -> None:
-        box, dimmed = detection.box, detection.left_out is not None
-        colour = DIMMED if dimmed else COLOURS[detection.label.category]
-        line = max(1, self.line // 2) if dimmed else self.line
-        left, top = box.x * self.scale, box.y * self.scale
-        right, bottom = left + box.width * self.scale, top + box.height * self.scale
+    def frame(self, detection: Detection) -> None:
+        """Draw a detection's box."""
+        line = self.line if detection.left_out is None else max(1, self.line // 2)
+        left, top, right, bottom = self.corners(detection)
         # A dark edge on both sides of the line keeps it visible on light ground.
         self.canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=DARK, width=line + 2)
-        self.canvas.rectangle((left, top, right, bottom), outline=colour, width=line)
-        if self.picture_width >= _MIN_WIDTH_FOR_TEXT:
-            self._tag(tag_of(detection), left, top, colour)
+        self.canvas.rectangle((left, top, right, bottom), outline=_colour(detection), width=line)
 
-    def _tag(self, text: str, left: float, top: float, colour: str) -> None:
-        """Write a text on a patch above a box's corner, or inside the box where there is no room above."""
+    def name(self, detection: Detection, taken: list[_Corners], boxes: Sequence[_Corners]) -> None:
+        """Write what a detection is on a patch that is on none of those taken; add it to them.
+
+        It is where it covers least of the boxes.
+        """
+        text = tag_of(detection)
         _, _, text_width, text_height = self.canvas.textbbox((0, 0), text, font=self.font)
-        width, height = text_width + 2 * self.line, text_height + 2 * self.line
-        left = max(0, min(left, self.picture_width - width))
-        top = top - height if top >= height else top
-        self.canvas.rectangle((left, top, left + width, top + height), fill=colour)
-        self.canvas.text((left + self.line, top + self.line), text, fill=DARK, font=self.font)
+        places = self._places(self.corners(detection), text_width + 2 * self.line, text_height + 2 * self.line)
+        free = [place for place in places if not any(_shared(place, other) for other in taken)]
+        if not free:
+            return
+        patch = min(free, key=lambda place: sum(_shared(place, box) for box in boxes))
+        taken.append(patch)
+        self.canvas.rectangle(patch, fill=_colour(detection))
+        self.canvas.text((patch[0] + self.line, patch[1] + self.line), text, fill=DARK, font=self.font)
+
+    def _places(self, box: _Corners, width: float, height: float) -> list[_Corners]:
+        """Return where a patch of a size may be: above a box, in its top, below, in its bottom; the best first."""
+        left, top, right, bottom = box
+        across = [max(0, min(at, self.size[0] - width)) for at in (left, right - width)]
+        down = [at for at in (top - height, top, bottom, bottom - height) if 0 <= at <= self.size[1] - height]
+        return [(x, y, x + width, y + height) for y in down or [max(0, top)] for x in across]
+
+    def corners(self, detection: Detection) -> _Corners:
+        """Return where a detection's box is on the result."""
+        box, scale = detection.box, self.scale
+        return box.x * scale, box.y * scale, (box.x + box.width) * scale, (box.y + box.height) * scale
+
+
+def _colour(detection: Detection) -> str:
+    return COLOURS[detection.label.category] if detection.left_out is None else DIMMED
+
+
+def _shared(one: _Corners, other: _Corners) -> float:
+    """Return the area, in pixels, that two rectangles have in common."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)

@@ -13,6 +13,7 @@ taken in the same light when the means are near each other. Looks are worth comp
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ FLAT = 2.0
 SAME_LIGHT = 16
 """Levels of 255 by which each of the three means may differ."""
 
+_GREY = np.full(3, 1 / 3, np.float32)
+
 type Floats = NDArray[np.float64]
 
 
@@ -48,10 +51,10 @@ def with_looks(picture: Picture, found: Sequence[Detection]) -> tuple[Detection,
 
 def look_of(picture: Picture, box: Box) -> bytes:
     """Return what lies in a box (pixels of the frame): LOOK_BYTES bytes, each stripe's histogram scaled to 255."""
-    crop = _crop(picture, box)
-    height = len(crop)
-    stripes = [crop[height * part // STRIPES : max(height * (part + 1) // STRIPES, 1)] for part in range(STRIPES)]
-    return b"".join(_histogram(stripe if stripe.size else crop) for stripe in stripes)
+    bins = _bins(_crop(picture, box))
+    height = len(bins)
+    stripes = [bins[height * part // STRIPES : max(height * (part + 1) // STRIPES, 1)] for part in range(STRIPES)]
+    return b"".join(_histogram(stripe if stripe.size else bins) for stripe in stripes)
 
 
 def likeness(one: bytes | None, other: bytes | None) -> float | None:
@@ -78,10 +81,20 @@ def blended(old: bytes | None, new: bytes | None, share: float) -> bytes | None:
 def view_of(picture: Picture) -> bytes:
     """Return what the whole picture looks like: VIEW_BYTES bytes."""
     pixels = picture.pixels[:: max(1, len(picture.pixels) // 48), :: max(1, picture.pixels.shape[1] // 64)]
+    height, width, _ = pixels.shape
     small = pixels.astype(np.float32)
-    rows = np.array_split(small.mean(axis=2), ROWS, axis=0)
-    fields = [part.mean() if part.size else 0.0 for row in rows for part in np.array_split(row, COLUMNS, axis=1)]
-    return bytes(np.rint([*fields, *small.mean(axis=(0, 1))]).astype(np.uint8))
+    means = small.reshape(-1, 3).mean(axis=0)
+    fields = _averages(height, ROWS) @ (small @ _GREY) @ _averages(width, COLUMNS).T
+    return bytes(np.rint([*fields.ravel(), *means]).astype(np.uint8))
+
+
+@lru_cache(maxsize=64)
+def _averages(length: int, parts: int) -> NDArray[np.float32]:
+    """Return what makes a column of values the means of its parts, [parts, length]; a part without any is 0."""
+    rows = np.zeros((parts, length), np.float32)
+    for row, part in zip(rows, np.array_split(np.arange(length), parts), strict=True):
+        row[part] = 1 / max(len(part), 1)
+    return rows
 
 
 def same_scene(one: bytes | None, other: bytes | None) -> bool:
@@ -100,7 +113,7 @@ def same_light(one: bytes | None, other: bytes | None) -> bool:
     """Return whether two views were taken in like light, so that looks can be compared; not when one is not known."""
     if one is None or other is None or not _known(one, other):
         return False
-    return max(abs(first - second) for first, second in zip(one[-3:], other[-3:], strict=True)) <= SAME_LIGHT
+    return all(-SAME_LIGHT <= first - second <= SAME_LIGHT for first, second in zip(one[-3:], other[-3:], strict=True))
 
 
 def _known(one: bytes | None, other: bytes | None) -> bool:
@@ -120,13 +133,13 @@ def _crop(picture: Picture, box: Box) -> NDArray[np.uint8]:
     return crop[:: -(-len(crop) // MOST_ROWS), :: -(-crop.shape[1] // MOST_COLUMNS)]
 
 
-def _histogram(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the histogram of hue and brightness of pixels [h, w, 3], RGB."""
-    colours = pixels.reshape(-1, 3).astype(np.float32) / 255
-    value, least = colours.max(axis=1), colours.min(axis=1)
+def _bins(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the bin of hue or brightness of each of the pixels [h, w, 3], RGB."""
+    colours = pixels.astype(np.float32) / 255
+    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+    value, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     spread = value - least
     coloured = (value >= LEAST_VALUE) & (spread >= LEAST_SATURATION * value)
-    red, green, blue = colours.T
     safe = np.where(spread > 0, spread, 1)
     hue = np.where(
         value == red,
@@ -135,7 +148,12 @@ def _histogram(pixels: NDArray[np.uint8]) -> bytes:
     )
     hues = np.minimum((hue * (HUES / 6)).astype(np.intp) % HUES, HUES - 1)
     greys = np.minimum((value * GREYS).astype(np.intp), GREYS - 1) + HUES
-    counts = np.bincount(np.where(coloured, hues, greys), minlength=BINS)
+    return np.where(coloured, hues, greys)
+
+
+def _histogram(bins: NDArray[np.intp]) -> bytes:
+    """Return how many pixels each bin has, of 255 in all."""
+    counts = np.bincount(bins.ravel(), minlength=BINS)
     return bytes(np.rint(counts * (255 / counts.sum())).astype(np.uint8))
 
 

@@ -34,3 +34,12 @@ class BackendUnavailable(Exception):
 
 class BackendAbsent(BackendUnavailable):
     """It is not installed, or the machine has no such device: nobody who did not ask for it misses it."""
+
+
+class DetectorOutOfMemory(Exception):
+    """There is no memory for one picture. `remedy` is a sentence that says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        """Keep the reason and the remedy apart; both are plain words."""
+        super().__init__(message)
+        self.remedy = remedy

@@ -60,8 +60,11 @@ class OutputLayout:
         end_to_end = self.contract is Contract.END_TO_END
         lowest = min(map(threshold, self.labels.values()))
         candidates = _end_to_end(output) if end_to_end else _strongest(output, self.labels, lowest)
+        there = set(candidates.classes.tolist())
         detections: list[Detection] = []
         for number, label in self.labels.items():
+            if number not in there:
+                continue
             wanted = candidates.of(number, threshold(label))
             # Before they are cut at the frame's edges, where different boxes may become one.
             chosen = wanted if end_to_end else wanted.suppressed()
@@ -147,6 +150,9 @@ def _one_label_each(detections: Sequence[Detection]) -> list[Detection]:
     kept: set[int] = set()
     for category in Category:
         members = [index for index, detection in enumerate(detections) if detection.label.category is category]
+        if len(members) < 2:
+            kept.update(members)
+            continue
         boxes = corners([detections[index].box for index in members])
         scores = np.array([detections[index].confidence for index in members], np.float32)
         kept |= {members[index] for index in suppress(boxes, scores, SAME_OBJECT_OVERLAP)}

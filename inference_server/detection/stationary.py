@@ -17,12 +17,14 @@ It wakes, which means that it is forgotten here and counts when it is seen next,
 - when it moved: its place is empty, and what looks like it is seen close by;
 - when another stands at its place: the looks differ, in the same light, after it was missing;
 - when it has gone: its place was empty in so many pictures of the same scene and light, over ten minutes and more, that
-  a detector which sees it as often as it did would have missed it less than once in a thousand times (what was seen
-  there only once or twice has gone at once);
+  a detector which sees it as often as it did lately would have missed it less than once in ten thousand times (what
+  was seen there only once or twice has gone at once);
 - when nobody saw it for `stationary.forget_hours`.
 
 A camera that was turned away and back, a lamp that goes on, or the night wakes nothing: pictures of another scene or in
-another light say neither that it is gone nor that it looks different.
+another light say neither that it is gone nor that it looks different. A darker light becomes the one that is remembered
+where the detector sees it in that light twice in a row; so who is hardly ever seen by night does not come and go all
+night, and who is seen by night has gone by night.
 
 The limit of that: what stands at the same place in the view of another preset of the camera is taken for the same.
 
@@ -55,7 +57,15 @@ PROBABLY_SAME, SAME = 0.7, 0.8
 STOOD = 3
 """Sightings at one place: what only passed has fewer."""
 MOVED_LOOKS, MOVED_DIAGONALS, MOVED_AREA = 0.85, 3.0, 2.5
-CHANCE = 0.001
+CHANCE = 0.0001
+MEMORY = 20
+"""Sights after which the misses between them are forgotten to a third."""
+MISSES_BY_LESS_LIGHT = 13
+"""Of MEMORY and so many: what is taken for granted, at least, of a light that is new."""
+HARDLY_LESS = 0.9
+"""The share of the brightness, above NOISE, that is left when a view is still as light."""
+NOISE = 4.0
+"""Levels of 255 that say nothing about the light."""
 GONE_AFTER = timedelta(minutes=10)
 DRIFT = 0.2
 """How much a new sight moves the box, and changes the looks, that are remembered."""
@@ -126,7 +136,7 @@ class StandingRules:
         least = SAME_PLACE if item.label.category is Category.VEHICLE else SAME_PLACE_LIVING
         if overlap < least and not (item.stationary_at and _half_hidden(item.box, box)):
             return False
-        alike = likeness(item.appearance, found.appearance) if same_light(item.view, sighting.view) else None
+        alike = likeness(item.appearance, found.appearance) if _comparable(item.view, sighting.view) else None
         return alike is None or alike >= _least_likeness(item)
 
     def _seen(self, item: Standing, found: Detection, box: Box, sighting: Sighting, arrived_at: datetime) -> Standing:
@@ -141,8 +151,8 @@ class StandingRules:
         )
         if at >= item.last_seen_at:
             looks, view = _remembered(item, found, box, sighting)
-            misses = item.misses + item.missing
-            seen = replace(seen, misses=misses, missing=0, missing_since=None, appearance=looks, view=view)
+            misses, missing = _counted(item, view, sighting.view)
+            seen = replace(seen, misses=misses, missing=missing, missing_since=None, appearance=looks, view=view)
         if seen.stationary_at is None and self._is_stationary(seen):
             return replace(seen, stationary_at=at)
         return seen
@@ -162,7 +172,7 @@ class StandingRules:
             return replace(found, left_out=LeftOut.STATIONARY)
         if now.label.category is not Category.VEHICLE or at <= before.first_seen_at:
             return found
-        alike = likeness(before.appearance, found.appearance) if same_light(before.view, sighting.view) else None
+        alike = likeness(before.appearance, found.appearance) if _comparable(before.view, sighting.view) else None
         sure = before.sightings > 1 or (before.missing == 0 and alike is not None and alike >= SAME)
         return replace(found, standing_since=before.first_seen_at) if sure else found
 
@@ -174,21 +184,64 @@ class StandingRules:
         should_show = live and item.last_seen_at < at <= item.last_seen_at + self._forget
         if not should_show or not same_scene(item.view, sighting.view):
             return [item]
-        if item.view is not None and not same_light(item.view, sighting.view):
-            return [item]
+        if item.view is not None and not _as_light(item.view, sighting.view):
+            return [item if item.missing_since else replace(item, missing=item.missing + 1)]
         if any(_moved(item, found, box) for place, (found, box) in _free(sighting, boxes, taken)):
             return []
-        item = replace(item, missing=item.missing + 1, missing_since=item.missing_since or at)
+        item = _missed(item, at)
         return [] if _has_gone(item, at) else [item]
 
 
+def _as_light(known: bytes, seen: bytes | None) -> bool:
+    """Return whether what was seen in one view is as well to be seen in another: by like light, and hardly less."""
+    return same_light(known, seen) and _brightness(seen) >= HARDLY_LESS * _brightness(known)
+
+
+def _comparable(known: bytes | None, seen: bytes | None) -> bool:
+    """Return whether looks in two views can be compared: in the dark few levels are much."""
+    one, other = sorted((_brightness(known), _brightness(seen)))
+    return same_light(known, seen) and one >= HARDLY_LESS * other
+
+
+def _missed(item: Standing, at: datetime) -> Standing:
+    """Return what was not seen where it should have been; how often it was missed in less light before is no matter."""
+    if item.missing_since:
+        return replace(item, missing=item.missing + 1)
+    return replace(item, missing=1, missing_since=at)
+
+
 def _remembered(item: Standing, found: Detection, box: Box, sighting: Sighting) -> tuple[bytes | None, bytes | None]:
-    """Return the looks to remember, and the view they belong to: the old ones while something else is before it."""
-    alike = likeness(item.appearance, found.appearance) if same_light(item.view, sighting.view) else None
+    """Return the looks to remember, and the view they belong to.
+
+    They are the old ones while something else is before it, and where it is darker and was missed just before: a view
+    is remembered in which the detector sees it, and not one in which that was luck.
+    """
+    if item.missing and _is_darker(item.view, sighting.view):
+        return item.appearance, item.view
+    alike = likeness(item.appearance, found.appearance) if _comparable(item.view, sighting.view) else None
     if not _whole(item.box, box) or (alike is not None and alike < SAME):
         return item.appearance, item.view
     looks = found.appearance if alike is None else blended(item.appearance, found.appearance, DRIFT)
     return looks, sighting.view
+
+
+def _brightness(view: bytes | None) -> float:
+    """Return the mean brightness of a view, above that of noise; 0 of one that is not known."""
+    return sum(view[-3:]) / 3 + NOISE if view else 0.0
+
+
+def _counted(item: Standing, view: bytes | None, seen: bytes | None) -> tuple[int, int]:
+    """Return how often a thing was missed, by the light of the view remembered and by less, after it was seen again."""
+    misses = round(item.misses * (1 - 1 / MEMORY)) + (item.missing if item.missing_since else 0)
+    if not _is_darker(item.view, seen):
+        return misses, 0
+    if view is not seen and item.missing_since is None:  # luck, in a light by which it is mostly missed
+        return misses, int(item.missing * (1 - 1 / MEMORY))
+    return max(misses, MISSES_BY_LESS_LIGHT), 0
+
+
+def _is_darker(known: bytes | None, seen: bytes | None) -> bool:
+    return known is not None and _brightness(seen) < _brightness(known)
 
 
 def _least_likeness(item: Standing) -> float:
@@ -218,11 +271,19 @@ def _moved(item: Standing, found: Detection, box: Box) -> bool:
 
 
 def _has_gone(item: Standing, at: datetime) -> bool:
-    """Return whether so many misses are no chance. The share of sights is estimated by Laplace's rule of succession."""
-    often_seen = (item.sightings + 1) / (item.sightings + item.misses + 2)
+    """Return whether so many misses are no chance."""
     patience = GONE_AFTER if item.sightings >= STOOD else timedelta(0)
     since = item.missing_since or at
-    return bool((1 - often_seen) ** item.missing < CHANCE and at - since >= patience)
+    return bool((1 - _share_of_sights(item)) ** item.missing < CHANCE and at - since >= patience)
+
+
+def _share_of_sights(item: Standing) -> float:
+    """Return how often a thing is seen, 0 to 1, by Laplace's rule of succession.
+
+    It is told by about the last MEMORY sights and the misses between them: a detector sees less by night than by day.
+    """
+    sights = min(item.sightings, MEMORY)
+    return (sights + 1) / (sights + item.misses + 2)
 
 
 def _new(camera_id: str, found: Detection, box: Box, sighting: Sighting, arrived_at: datetime) -> Standing:

@@ -61,11 +61,6 @@ type Boxes = NDArray[np.float32]
 type Floats = NDArray[np.float64]
 
 
-def link_tracks(sightings: Sequence[Sighting]) -> tuple[Track, ...]:
-    """Return the tracks of what counts in an event's sightings, in order of their first detection."""
-    return tuple(trace.track() for trace in trace_objects(sightings))
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A detection with the frame it was seen in."""
@@ -233,5 +228,5 @@ def _area_ratios(old: Boxes, new: Boxes) -> Floats:
 
 def _same(old: Sequence[Detection], new: Sequence[Detection], *, by_label: bool) -> NDArray[np.bool_]:
     """Return which pairs share their label, or their category, [n, m]."""
-    names = [[d.label if by_label else d.label.category for d in side] for side in (old, new)]
-    return np.array([[first == second for second in names[1]] for first in names[0]])
+    first, second = (np.array([d.label if by_label else d.label.category for d in side]) for side in (old, new))
+    return np.asarray(first[:, None] == second)

@@ -2,8 +2,8 @@
 """Zones and what moves through them: which a detection is in, where a track has been, which lines it crossed.
 
 A detection is in the zone with the highest priority that contains its foot point, counts its label and does not find it
-too small. A track has been in a zone when it was there in `inertia` frames one after the other. A zone's line counts
-wherever it lies, for tracks that the zone counts.
+too small. A track has been in a zone when it was there in `inertia` frames one after the other, and has crossed its
+line when it was beyond that in as many. The line counts wherever it lies, for tracks that the zone counts.
 """
 
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _crossings(trace: Trace, order: Sequence[Zone]) -> tuple[LineCrossing, ...]:
     path, start = trace.path(), trace.seen[0].sighting.captured_at
     for zone in order:
         if zone.shape.line is not None and zone.shape.takes(trace.label) and _large_enough(trace, zone):
-            for point, direction in crossings(path, zone.shape.line):
+            for point, direction in crossings(path, zone.shape.line, zone.shape.inertia):
                 at = start + timedelta(seconds=point.seconds)
                 found.append(LineCrossing(zone.id, zone.shape.name, direction, at))
     return tuple(sorted(found, key=lambda crossing: (crossing.at, crossing.zone_id)))

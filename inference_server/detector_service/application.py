@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The service's web application: what it answers, and to whom."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -12,9 +13,10 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from inference_server import __version__
-from inference_server.api.middlewares import Handler, make_safe
+from inference_server.api.middlewares import Handler, answered, make_safe
 from inference_server.api.problems import Problem, ProblemCode, ProblemError, invalid_request, too_busy
 from inference_server.core.status import DetectorState, DetectorStatus
+from inference_server.detection.backends.provider import device_of, engine_of
 from inference_server.detection.detector import Detector
 from inference_server.detection.wire import (
     BATCH_PATH,
@@ -29,8 +31,9 @@ from inference_server.detection.wire import (
     detection_message,
 )
 from inference_server.detector_service.access import Access
-from inference_server.detector_service.batching import Batcher, DetectorFailedError, Judged, QueueFullError
+from inference_server.detector_service.batching import DetectorFailedError, Judged, QueueFullError
 from inference_server.detector_service.bodies import Bodies
+from inference_server.detector_service.exchange import Exchange, Loaded
 from inference_server.detector_service.metrics import CONTENT_TYPE, Metrics
 from inference_server.ingest.picture import RefusedError
 from inference_server.observability.health import HealthState
@@ -39,6 +42,9 @@ from inference_server.settings import DetectorServiceSettings
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 NOT_READY_SECONDS = 5
+BROKEN_OFF = 499
+"""The status that metrics count where the caller went before its answer; it is never sent."""
+_DOCUMENTATION = "docs/protocol.md describes what the detector service understands."
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOGGER = logging.getLogger(__name__)
 
@@ -71,26 +77,32 @@ class QueueMessage(DetectorMessage):
     most: int
 
 
+class EngineBuildMessage(DetectorMessage):
+    """How far an engine is: `progress` from 0 to 1, null where it failed; `message` says why and what to do."""
+
+    state: str
+    progress: float | None
+    message: str | None
+
+
 class HealthMessage(AliveMessage):
-    """How the service is. `vram_used` is in bytes, null where it is not known; `message` says what is wrong."""
+    """How the service is. `vram_used` is in bytes, null where it is not known; `message` says what is wrong.
+
+    `batch` is how many pictures it infers at a time, null while it has no detector. `engine_build` is null where no
+    engine is built.
+    """
 
     model: str | None
     device: str | None
     provider: str | None
     engine: str | None
+    engine_build: EngineBuildMessage | None
+    batch: int | None
     vram_used: int | None
     fallback: bool
     queue: QueueMessage
     stuck: int
     message: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The detector in use, and what gives it its batches."""
-
-    detector: Detector
-    batcher: Batcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +114,8 @@ class ServiceContext:
     bodies: Bodies
     metrics: Metrics
     status: Callable[[], DetectorStatus]
-    loaded: Callable[[], Loaded | None]
+    exchange: Exchange
+    engine_build: Callable[[], EngineBuildMessage | None]
     vram_used: Callable[[], int | None]
 
 
@@ -125,11 +138,16 @@ def create_application(context: ServiceContext) -> web.Application:
 async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Measure a request, and make its answer safe."""
     started = time.perf_counter()
-    response = await handler(request)
-    seconds = time.perf_counter() - started
     resource = request.match_info.route.resource
     path = resource.canonical if resource else "other"
-    request.app[CONTEXT].metrics.answered(path, response.status, seconds)
+    metrics = request.app[CONTEXT].metrics
+    try:
+        response = await handler(request)
+    except asyncio.CancelledError:
+        metrics.answered(path, BROKEN_OFF, time.perf_counter() - started)
+        raise
+    seconds = time.perf_counter() - started
+    metrics.answered(path, response.status, seconds)
     name = request.get(REQUEST_KEY, "")
     if name:
         response.headers[REQUEST_ID] = name
@@ -142,33 +160,11 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a problem document."""
     try:
-        return await handler(request)
-    except ProblemError as error:
-        return error.response()
-    except web.HTTPException as error:
-        return _of_aiohttp(request, error).response()
-    except ConnectionError:
-        return invalid_request("The connection was broken off.", "Send it again.").response()
+        return await answered(request, handler, _DOCUMENTATION)
     except Exception:
         _LOGGER.exception("%s %s failed", request.method, request.rel_url.raw_path)
         detail = "The detector service failed at this request."
         return ProblemError(ProblemCode.INTERNAL, detail, "The service's log says why.").response()
-
-
-def _of_aiohttp(request: web.Request, error: web.HTTPException) -> ProblemError:
-    remedy = "docs/protocol.md describes what the detector service understands."
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return ProblemError(
-            ProblemCode.METHOD_NOT_ALLOWED,
-            f"{request.method} is not possible here.",
-            f"Possible: {allowed}.",
-            headers={hdrs.ALLOW: allowed},
-        )
-    if isinstance(error, web.HTTPNotFound):
-        return ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this path.", remedy)
-    detail = f"The request is not understood: {error.reason}."
-    return ProblemError(ProblemCode.INVALID_REQUEST, detail, remedy, status=error.status)
 
 
 @web.middleware
@@ -208,14 +204,12 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
     """Read a request's pictures, at most so many, and judge them. Raises ProblemError."""
     context = request.app[CONTEXT]
     context.access.authorize(request)
-    loaded = context.loaded()
-    if loaded is None:
-        raise _not_ready(context.status())
     try:
-        loaded.batcher.check_room()
+        _loaded(context).batcher.check_room()
         with context.bodies.held(request, most) as limit:
             contents = await context.bodies.pictures(request, limit, most)
-            results = await loaded.batcher.judge(contents)
+            loaded = _loaded(context)  # while the body came the detector may have been exchanged
+            results = await _counted(context.metrics, loaded, contents)
     except QueueFullError as error:
         raise too_busy(str(error), error.seconds) from error
     except DetectorFailedError as error:
@@ -225,15 +219,32 @@ async def _judged(request: web.Request, most: int) -> tuple[Loaded, Sequence[Jud
             "Try again; if this stays, GET /health and the service's log say more.",
             headers={hdrs.RETRY_AFTER: str(NOT_READY_SECONDS)},
         ) from error
-    for result in results:
-        context.metrics.judged(result)
     return loaded, results
+
+
+async def _counted(metrics: Metrics, loaded: Loaded, contents: Sequence[bytes]) -> Sequence[Judged | RefusedError]:
+    """Judge pictures, and count each of them once: as judged, refused or failed."""
+    try:
+        results = await loaded.batcher.judge(contents)
+    except DetectorFailedError:
+        metrics.failed(len(contents))
+        raise
+    for result in results:
+        metrics.judged(result)
+    return results
+
+
+def _loaded(context: ServiceContext) -> Loaded:
+    """Return the detector in use. Raises ProblemError while there is none."""
+    if context.exchange.loaded is None:
+        raise _not_ready(context.status())
+    return context.exchange.loaded
 
 
 async def _health(request: web.Request) -> web.Response:
     """Tell everybody that the service lives, and bearers of the token how it is."""
     context = request.app[CONTEXT]
-    status, loaded = context.status(), context.loaded()
+    status, loaded = context.status(), context.exchange.loaded
     state = _state(status, loaded)
     if hdrs.AUTHORIZATION not in request.headers:
         return _json(AliveMessage(status=state, model_loaded=loaded is not None))
@@ -247,13 +258,15 @@ async def _health(request: web.Request) -> web.Response:
             status=state,
             model_loaded=loaded is not None,
             model=status.name,
-            device=_device(status.provider) if status.provider else None,
+            device=device_of(status.provider) if status.provider else None,
             provider=status.provider,
-            engine=_engine(status.provider) if status.provider else None,
+            engine=engine_of(status.provider) if status.provider else None,
+            engine_build=context.engine_build(),
+            batch=loaded.detector.batch if loaded else None,
             vram_used=context.vram_used(),
             fallback=status.fallback,
-            queue=QueueMessage(waiting=batcher.waiting if batcher else 0, most=context.settings.max_waiting),
-            stuck=batcher.stuck if batcher else 0,
+            queue=QueueMessage(waiting=context.exchange.waiting, most=context.settings.max_waiting),
+            stuck=context.exchange.stuck,
             message=failure or status.message,
         )
     )
@@ -265,18 +278,6 @@ def _state(status: DetectorStatus, loaded: Loaded | None) -> str:
     if loaded.batcher.is_lost:
         return HealthState.DOWN
     return HealthState.DEGRADED if status.fallback or loaded.batcher.last_error else HealthState.OK
-
-
-def _device(provider: str) -> str:
-    """Return the kind of processor that a provider's name tells."""
-    name = provider.lower()
-    kinds = {"cuda": "cuda", "tensorrt": "cuda", "gpu": "gpu", "npu": "npu", "cpu": "cpu"}
-    return next((kind for part, kind in kinds.items() if part in name), provider)
-
-
-def _engine(provider: str) -> str:
-    """Return the library that a provider's name tells."""
-    return "ONNX Runtime" if provider.endswith("ExecutionProvider") else provider.partition(" ")[0]
 
 
 async def _metrics(request: web.Request) -> web.Response:

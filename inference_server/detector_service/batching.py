@@ -16,10 +16,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from inference_server.core.detection import Detection
+from inference_server.core.signal import Signal
 from inference_server.detection.checks import checked
-from inference_server.detection.detector import Detector, Picture
+from inference_server.detection.detector import Picture
+from inference_server.detection.errors import DetectorOutOfMemory
 from inference_server.detector_service.pictures import open_picture
 from inference_server.ingest.picture import RefusedError
+from inference_server.pipeline.fitting import FittingDetector
 from inference_server.pipeline.inference import MOST_STUCK, HungError, InferenceThreads
 from inference_server.settings import DetectorServiceSettings
 
@@ -71,24 +74,23 @@ class Batcher:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: FittingDetector,
         settings: DetectorServiceSettings,
         *,
-        max_batch: int,
         inferred: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
         """Take the detector; `inferred` is told of each inference: how many pictures, how many seconds."""
         self._detector = detector
         self._settings = settings
-        self._max_batch = max_batch
         self._inferred = inferred
         self.threads = InferenceThreads(detector.parallel)
         self._decoders = ThreadPoolExecutor(_decoders(), thread_name_prefix="decode")
-        self._room = asyncio.Semaphore(DECODED_BATCHES * detector.parallel * max_batch)
+        self._room = asyncio.Semaphore(DECODED_BATCHES * detector.parallel * detector.batch)
         self._decoding = 0
         self._inferring = 0
         self._ready: deque[_Waiting] = deque()
         self._moved = asyncio.Event()
+        self._left = Signal()
         self._seconds_per_picture = 0.0
         self.waiting = 0
         """Pictures that are here, from their arrival to their answer."""
@@ -130,6 +132,12 @@ class Batcher:
             for task in tasks:
                 task.cancel()
             self.waiting -= len(contents)
+            self._left.notify()
+
+    async def until_idle(self) -> None:
+        """Return once nobody waits for an answer."""
+        while self.waiting:
+            await self._left.wait(self._left.count)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -176,15 +184,15 @@ class Batcher:
         While all inferences run, only a full batch is made ready for the thread that is free first: what is not full
         may still grow.
         """
-        while len(self._ready) < (1 if self._inferring < self._detector.parallel else self._max_batch):
+        while len(self._ready) < (1 if self._inferring < self._detector.parallel else self._detector.batch):
             await self._change(None)
         until = self._ready[0].since + self._settings.batch_wait_ms / 1000
-        while self._decoding and self._ready and len(self._ready) < self._max_batch:
+        while self._decoding and self._ready and len(self._ready) < self._detector.batch:
             if (left := until - time.perf_counter()) <= 0:
                 break
             await self._change(left)
         batch: list[_Waiting] = []
-        while self._ready and len(batch) < self._max_batch:
+        while self._ready and len(batch) < self._detector.batch:
             if not (waiting := self._ready.popleft()).answer.done():
                 batch.append(waiting)
         return batch
@@ -226,6 +234,8 @@ class Batcher:
 
     def _fail(self, batch: Sequence[_Waiting], error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, DetectorOutOfMemory):
+            reason = f"{str(error).rstrip('.')}: {error.remedy.rstrip('.')}"
         self.last_error = reason
         _LOGGER.warning("An inference failed: %s", reason)
         for waiting in batch:

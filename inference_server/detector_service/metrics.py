@@ -54,6 +54,10 @@ class Metrics:
         self._steps.labels("decode").observe(result.decode)
         self._steps.labels("waiting").observe(result.waiting)
 
+    def failed(self, pictures: int) -> None:
+        """Count pictures that the detector gave no answer about."""
+        self._pictures.labels("failed").inc(pictures)
+
     def inferred(self, size: int, seconds: float) -> None:
         """Count an inference."""
         self._batch.observe(size)

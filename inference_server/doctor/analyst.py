@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from inference_server.core.diagnosis import Finding, ok, problem, warning
 from inference_server.core.hardware import GIB
-from inference_server.hardware.needs import need_of
+from inference_server.hardware.analyst import analyst_bytes
 from inference_server.hardware.probe import Hardware
 from inference_server.hardware.tiers import choose
 from inference_server.models.store import ModelStore
@@ -57,7 +57,7 @@ def _lacking(chosen: LocalModel, settings: Settings, hardware: Hardware) -> Find
     """Return what is told where the model does not even fit the machine, and is not loaded."""
     if settings.analyst.gpu_layers and hardware.best_gpu is not None:
         return None
-    need = need_of(chosen.model_id, chosen.path.stat().st_size, on_gpu=False).bytes
+    need = analyst_bytes(chosen.model_id, chosen.path.stat().st_size, gpu=False)
     if need <= hardware.memory.usable:
         return None
     found = f"{chosen.name} takes {need / GIB:.1f} GiB, and {hardware.memory.usable / GIB:.1f} GiB may be used"

@@ -19,6 +19,7 @@ from inference_server.storage.database import Database, DatabaseDownError, Datab
 SQLITE_SECONDS = 3.0
 REDIS_SECONDS = 5.0
 _REVISION = "SELECT version_num FROM alembic_version"
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 
 
 def sqlite(file: Path) -> Iterator[Finding]:
@@ -30,13 +31,18 @@ def sqlite(file: Path) -> Iterator[Finding]:
     how = "mode=ro" if file.with_name(f"{file.name}-wal").exists() else "immutable=1"
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True, timeout=SQLITE_SECONDS)) as opened:
-            revision = opened.execute(_REVISION).fetchone()
+            tables = {str(name) for (name,) in opened.execute(_TABLES)}
+            revision = opened.execute(_REVISION).fetchone() if "alembic_version" in tables else None
     except sqlite3.Error as error:
         yield problem(
             "database",
             f"{file} cannot be read: {error}",
             "Check that it is a database of hsi and readable; if it is damaged, move it away and restore a backup.",
         )
+        return
+    if tables and "alembic_version" not in tables:
+        remedy = "Move it away, or choose another data folder with HSI_DATA_DIR."
+        yield problem("database", f"{file} is a database of another program", remedy)
         return
     yield _migrated(f"{file}, SQLite {sqlite3.sqlite_version}", str(revision[0]) if revision else None)
 

@@ -3,17 +3,19 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from inference_server.core.diagnosis import Finding, ok, problem, warning
-from inference_server.detection.backends.opening import default_loaders, open_detector
+from inference_server.detection.backends.opening import default_loaders, open_detector, quantised_below
+from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.detection.detector import Detector, Picture
-from inference_server.detection.errors import DetectorUnusable
+from inference_server.detection.errors import DetectorElsewhereError, DetectorLied, DetectorUnusable
 from inference_server.hardware.tiers import Tier
 from inference_server.models.store import ModelStore, ResolvedModel
-from inference_server.settings import Settings
+from inference_server.settings import Backend, RemoteFallback, Settings
 
 RUNS = 3
 SLOW_MILLISECONDS = 1000
@@ -46,14 +48,47 @@ def look(settings: Settings, tier: Tier, running: Callable[[], Detector | None])
         return
     try:
         model = ResolvedModel(path, model_id, model_id)
-        opened = open_detector(model, settings.detector.here, default_loaders(settings.models_folder / "engines"))
+        opened = open_detector(
+            model,
+            settings.detector.here,
+            default_loaders(settings.models_folder / "engines"),
+            quantised=quantised_below(settings.models_folder),
+        )
+    except MemoryError as error:
+        yield problem("detector", str(error), "End what else uses the memory, or choose a smaller model.")
+        return
     except DetectorUnusable as error:
-        yield problem("detector", str(error), "Choose another model file, or remove it: hsi models verify tells more.")
+        yield problem("detector", str(error), _other_than(path, model_id, settings))
         return
     if opened.shortfall is not None:
-        yield warning("detector", opened.shortfall.message(opened.detector.provider), opened.shortfall.remedy)
+        yield warning("detector", opened.shortfall.fact(opened.detector.provider), opened.shortfall.remedy)
     how = "can be loaded" if model_id == wanted else f"can be loaded, and stands in for {wanted}"
     yield _tried(opened.detector, how)
+
+
+async def elsewhere(settings: Settings) -> Iterator[Finding]:
+    """Have the detector service that the settings name judge a grey picture."""
+    remote = settings.detector.remote
+    if settings.detector.backend is not Backend.REMOTE or remote.url is None:
+        return iter(())
+    there = RemoteDetector(settings.detector)
+    try:
+        await there.try_out()
+    except (DetectorElsewhereError, DetectorLied) as error:
+        told = warning if remote.fallback is RemoteFallback.LOCAL else problem
+        stands_in = " The detector here judges meanwhile." if remote.fallback is RemoteFallback.LOCAL else ""
+        remedy = error.remedy if isinstance(error, DetectorElsewhereError) else "Update the detector service."
+        return iter((told("detector", f"{str(error).rstrip('.')}.{stands_in}", remedy),))
+    finally:
+        await there.close()
+    return iter((ok("detector", f"{there.name} judges on {there.provider}"),))
+
+
+def _other_than(path: Path, model_id: str, settings: Settings) -> str:
+    """Return what to do about a model that cannot be used."""
+    if path == settings.detector.model_file:
+        return "Correct detector.model_file (HSI_DETECTOR__MODEL_FILE), or remove that setting."
+    return f"Remove {path}, and have it fetched anew: hsi models pull {model_id}."
 
 
 def _tried(detector: Detector, how: str) -> Finding:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Puts the checks together: all that is looked at, in the order in which it is told."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from inference_server.core.diagnosis import Diagnosis, Finding
 from inference_server.detection.detector import Detector
 from inference_server.doctor import analyst, database, detector, extras, folders, machine, network, ports, watch_roots
 from inference_server.doctor.check import Check, apart, blocking, examine
+from inference_server.hardware.gpu_choice import with_chosen_gpu
 from inference_server.hardware.nvml import Nvml, OpenGpus
 from inference_server.hardware.probe import Hardware, probe
 from inference_server.hardware.tiers import choose
@@ -36,6 +38,9 @@ async def diagnose(
     `addresses` are asked instead of the hosts that models come from.
     """
 
+    def looked() -> Hardware:
+        return with_chosen_gpu(probe(open_gpus), settings.hardware.gpu, os.environ)
+
     def of_the_machine(hardware: Hardware) -> Iterator[Finding]:
         yield machine.processor(hardware)
         yield machine.memory(hardware)
@@ -44,15 +49,15 @@ async def diagnose(
         yield machine.tier(hardware, settings)
 
     def tried_detector() -> Iterator[Finding]:
-        chosen = choose(probe(open_gpus), settings.hardware.tier)
+        chosen = choose(looked(), settings.hardware.tier)
         return detector.look(settings, chosen.tier, running)
 
     async def tried_analyst() -> Iterator[Finding]:
-        return await analyst.look(settings, await apart(lambda: probe(open_gpus)))
+        return await analyst.look(settings, await apart(looked))
 
     checks = (
         blocking("python", machine.python),
-        blocking("hardware", lambda: of_the_machine(probe(open_gpus)), SLOW_SECONDS),
+        blocking("hardware", lambda: of_the_machine(looked()), SLOW_SECONDS),
         blocking("disk", lambda: folders.disks(settings)),
         blocking("permissions", lambda: folders.permissions(settings)),
         _database(settings),
@@ -62,6 +67,7 @@ async def diagnose(
         blocking("extras", lambda: extras.look(settings)),
         Check("sources", lambda: network.look(settings, clock, addresses)),
         blocking("detector", tried_detector, SLOW_SECONDS),
+        Check("detector", lambda: detector.elsewhere(settings), SLOW_SECONDS),
         Check("analyst", tried_analyst, analyst.SECONDS),
     )
     return await examine(checks, clock)

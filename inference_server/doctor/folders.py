@@ -68,7 +68,10 @@ def permissions(settings: Settings) -> Iterator[Finding]:
                 "Choose another one with HSI_DATA_DIR, or give this user the right to write there.",
             )
         return
-    if not folder.root.is_dir() or not may(folder.root, CHANGE):
+    if not folder.root.is_dir():
+        yield problem("permissions", f"the data folder {folder.root} is a file", "Choose a folder with HSI_DATA_DIR.")
+        return
+    if not may(folder.root, CHANGE):
         yield problem(
             "permissions",
             f"the data folder {folder.root} cannot be written by user {os.geteuid()}",

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Python, processor, memory, GPU and the tier that they make."""
 
+import grp
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from inference_server import __version__
 from inference_server.core.diagnosis import Finding, ok, problem, warning
 from inference_server.core.hardware import GIB, GpuAbsence, GpuDevice, TierName
+from inference_server.doctor.access import is_app
+from inference_server.hardware.intel import IntelDevices
 from inference_server.hardware.probe import Hardware
 from inference_server.hardware.runtime import GPU_PACKAGE, MINIMUM_DRIVER, Runtime
 from inference_server.hardware.tiers import choose
@@ -58,14 +62,55 @@ def gpu(hardware: Hardware) -> Iterator[Finding]:
         yield _gpu(device, hardware.runtime)
     if hardware.no_gpu is not None:
         yield _no_gpu(hardware)
-    intel = hardware.intel
-    for node in (intel.gpu, intel.npu):
-        if node is not None and node in intel.denied:
-            yield warning(
-                "gpu", f"{node} (Intel) may not be opened by this user", "Add the user to the group render or video."
-            )
-        elif node is not None:
-            yield ok("gpu", f"{node} (Intel), {'with' if intel.openvino else 'without'} OpenVINO")
+    if hardware.missing_gpu:
+        yield problem("gpu", hardware.missing_gpu, "Set hardware.gpu to one of these, or remove it.")
+    elif len(hardware.gpus) > 1 and (used := hardware.best_gpu):
+        why = "hardware.gpu or CUDA_VISIBLE_DEVICES names it" if hardware.wanted_gpu else "it has the most memory"
+        yield ok("gpu", f"{used.name} ({used.index}, {used.uuid}) is the one that is used: {why}")
+    for node in (hardware.intel.gpu, hardware.intel.npu):
+        if node is not None:
+            yield _intel(node, hardware.intel)
+
+
+def _intel(node: Path, intel: IntelDevices) -> Finding:
+    if node in intel.denied:
+        return warning("gpu", f"{node} (Intel) may not be opened by this process", _way_to(node))
+    if not intel.openvino:
+        return ok("gpu", f"{node} (Intel) is not used: the extra openvino is not installed")
+    if node in intel.driverless:
+        return warning("gpu", f"{node} (Intel) is not used: OpenVINO finds no driver for it", _driver_of(node, intel))
+    return ok("gpu", f"{node} (Intel), with OpenVINO")
+
+
+def _way_to(node: Path) -> str:
+    """Return how this process gets to open a device node."""
+    if is_app():
+        return "Restart the app: what it may open is settled when it starts. Its version has to know the device, too."
+    group = _group_of(node)
+    return (
+        f"Add the user that runs the server to the group {group} and log in anew: `sudo usermod -aG {group} USER`. "
+        f"A container is started with `--device {node} --group-add {group}`."
+    )
+
+
+def _group_of(node: Path) -> str:
+    """Return the name of the group that owns a node, or its number where this system has no name for it."""
+    try:
+        gid = node.stat().st_gid
+    except OSError:
+        return "render"
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _driver_of(node: Path, intel: IntelDevices) -> str:
+    if node == intel.npu:
+        return "Install Intel's driver for NPUs (linux-npu-driver). Until then the GPU or the processor is used."
+    if is_app():
+        return "The app brings the driver for Intel GPUs from 2020 on. With an older one the processor is used."
+    return "Install Intel's OpenCL driver: intel-opencl-icd, or for GPUs from before 2020 intel-opencl-icd-legacy1."
 
 
 def _no_gpu(hardware: Hardware) -> Finding:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference_server.core.hardware import MIB, MemoryUse, ResidentModel
+from inference_server.core.memory import is_out_of_memory
 from inference_server.core.signal import Signal
 from inference_server.models.errors import ModelUnavailable
 
@@ -119,11 +120,23 @@ class MemoryBudget:
             self._tell()
 
     async def acquire[Model](self, spec: ModelSpec[Model]) -> Model:
-        """Return a pinned model, loading it; it stays until the process ends. Raises as `lease` does, ValueError."""
+        """Return a pinned model, loading it; it stays until it is released. Raises as `lease` does, ValueError."""
         if not spec.pinned:
             raise ValueError(f"{spec.name} is not pinned: use lease, or it may leave while it is used")
         async with self.lease(spec) as model:
             return model
+
+    def release(self, name: str) -> None:
+        """Give back the memory of a pinned model that is gone already. What is not there is no error."""
+        slot = self._slots.get(name)
+        if slot is not None and slot.loaded and slot.spec.pinned:
+            del self._slots[name]
+            self._tell()
+
+    async def unload_idle(self) -> None:
+        """Let every model leave that nobody uses now."""
+        while idle := self._idle():
+            await self._evict(idle[0])
 
     async def _leased(self, spec: ModelSpec[Any]) -> _Slot:
         """Return the model's slot, loaded and with one lease more."""
@@ -168,8 +181,7 @@ class MemoryBudget:
                 raise
             reason = str(error)
         _LOGGER.warning("No memory for %s on %s (%s); trying again without idle models", spec.name, self.device, reason)
-        while idle := self._idle():
-            await self._evict(idle[0])
+        await self.unload_idle()
         try:
             return await asyncio.to_thread(spec.load)
         except Exception as error:
@@ -297,22 +309,3 @@ GPU, MEMORY = "the GPU", "the memory"
 def setting_of(device: str) -> str:
     """Return the setting that bounds a device."""
     return "hardware.gpu_memory_bytes" if device == GPU else "hardware.memory_bytes"
-
-
-_OUT_OF_MEMORY = ("out of memory", "out_of_memory", "failed to allocate memory", "bad_alloc")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error, or what caused it, says that memory ran out.
-
-    ONNX Runtime, CUDA and PyTorch have no common class for it: their words are known (BFCArena::AllocateRawInternal
-    "Failed to allocate memory for requested buffer", "CUDA out of memory", "std::bad_alloc").
-    """
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in _OUT_OF_MEMORY):
-            return True
-        cause = cause.__cause__
-    return False

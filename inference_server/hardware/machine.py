@@ -3,12 +3,15 @@
 
 import asyncio
 import logging
+import os
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from inference_server.core.clock import Clock
 from inference_server.core.hardware import HardwareReport, MemoryUse, NoGpu
 from inference_server.hardware.budget import GPU, MEMORY, MemoryBudget
-from inference_server.hardware.monitor import INTERVAL_SECONDS, GpuMonitor
+from inference_server.hardware.gpu_choice import with_chosen_gpu
+from inference_server.hardware.monitor import INTERVAL_SECONDS, GpuMonitor, GpuProblem
 from inference_server.hardware.nvml import NoGpuError, Nvml, OpenGpus
 from inference_server.hardware.probe import Hardware, probe
 from inference_server.hardware.tiers import GPU_RESERVE, ChosenTier, choose
@@ -17,6 +20,7 @@ from inference_server.settings import HardwareSettings
 
 _LOGGER = logging.getLogger(__name__)
 
+_CHOOSE_GPU = "Set hardware.gpu to one of these, or remove it, and restart the server."
 MEMORY_SHARE = 0.75
 """How much of the machine's memory its models may take unless the settings say."""
 
@@ -35,19 +39,21 @@ class Plan:
         """The memory of each device."""
         return (self.memory,) if self.gpu is None else (self.gpu, self.memory)
 
-    @property
-    def for_models(self) -> MemoryBudget:
-        """Where the models of the tier run."""
-        return self.gpu if self.gpu is not None and self.chosen.tier.on_gpu else self.memory
-
 
 class Machine:
     """Looks at the machine when somebody first asks, and watches it as long as it runs."""
 
     def __init__(
-        self, settings: HardwareSettings, health: HealthBoard, clock: Clock, *, open_gpus: OpenGpus = Nvml
+        self,
+        settings: HardwareSettings,
+        health: HealthBoard,
+        clock: Clock,
+        *,
+        open_gpus: OpenGpus = Nvml,
+        environment: MutableMapping[str, str] = os.environ,
     ) -> None:
-        """Take the settings; nothing is looked at yet."""
+        """Take the settings; nothing is looked at yet. `environment` is where CUDA looks for which GPU it may see."""
+        self._environment = environment
         self._settings = settings
         self._health = health
         self._open_gpus = open_gpus
@@ -62,6 +68,11 @@ class Machine:
         if looking is None or (looking.done() and self._plan is None):
             looking = self._looking = asyncio.create_task(self._probe())
         return await asyncio.shield(looking)
+
+    async def make_room(self) -> None:
+        """Let every model leave that nobody uses now: memory ran out."""
+        for budget in (await self.plan()).budgets:
+            await budget.unload_idle()
 
     async def run(self) -> None:
         """Watch the GPUs and report to health until cancelled."""
@@ -89,7 +100,8 @@ class Machine:
         )
 
     async def _probe(self) -> Plan:
-        hardware = await asyncio.to_thread(probe, self._open_gpus)
+        found = await asyncio.to_thread(probe, self._open_gpus)
+        hardware = with_chosen_gpu(found, self._settings.gpu, self._environment)
         chosen = choose(hardware, self._settings.tier)
         _LOGGER.info("Hardware tier: %s (%s)", chosen.tier.name, chosen.reason)
         if chosen.misfit:
@@ -132,8 +144,12 @@ class Machine:
         if self._plan is None:
             return
         self._report_memory(self._plan.memory.use)
+        hardware = self._plan.hardware
         problems = self._monitor.problems()
-        history = self._monitor.history
+        if hardware.missing_gpu:
+            problems = (GpuProblem(f"{hardware.missing_gpu}.", _CHOOSE_GPU), *problems)
+        used = hardware.best_gpu
+        history = [one for one in self._monitor.history if used is None or one.device.key == used.key]
         current = next((one.current for one in history if one.current), None)
         no_gpu = self._no_gpu(self._plan)
         details: dict[str, Detail] = {"present": no_gpu is None, "why_not": no_gpu.message if no_gpu else None}

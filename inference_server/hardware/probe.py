@@ -23,11 +23,21 @@ class Hardware:
     no_gpu: NoGpu | None
     intel: IntelDevices
     runtime: Runtime | None
+    wanted_gpu: str | None = None
+    """The GPU that somebody chose: its index, or the beginning of its UUID."""
+
+    @property
+    def missing_gpu(self) -> str | None:
+        """Why the chosen GPU is not there; None where it is, where none was chosen, and where there are none at all."""
+        if not self.wanted_gpu or not self.gpus or any(gpu.is_called(self.wanted_gpu) for gpu in self.gpus):
+            return None
+        there = ", ".join(f"{gpu.index} ({gpu.name}, {gpu.uuid})" for gpu in self.gpus)
+        return f"no GPU is called {self.wanted_gpu} (hardware.gpu); there are {there}"
 
     @property
     def best_gpu(self) -> GpuDevice | None:
-        """The GPU with the most memory that is not divided (MIG), the first of equals."""
-        whole = [gpu for gpu in self.gpus if not gpu.mig]
+        """The chosen GPU, else the one with the most memory; not divided (MIG), the first of equals."""
+        whole = [gpu for gpu in self.gpus if not gpu.mig and (not self.wanted_gpu or gpu.is_called(self.wanted_gpu))]
         return max(whole, key=lambda gpu: gpu.memory_bytes, default=None)
 
 

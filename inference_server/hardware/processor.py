@@ -36,11 +36,6 @@ class Processor:
     threads: int
     features: tuple[str, ...]
 
-    @property
-    def is_x86(self) -> bool:
-        """Whether it is a 64-bit x86."""
-        return self.architecture in {"x86_64", "amd64"}
-
 
 def look(cpuinfo: Path = CPUINFO, cgroup: Cgroup | None = None) -> Processor:
     """Return the processor of this machine. What the system does not tell is left out."""

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference_server.core.hardware import GIB, MIB, TierName
-from inference_server.hardware.needs import ON_GPU, ON_PROCESSOR, Need
+from inference_server.core.model import MemoryNeed
 from inference_server.hardware.probe import Hardware
+from inference_server.models.catalogue import memory_of
 
 GPU_RESERVE = 1024 * MIB
 """What stays free on a card: CUDA's own context, a screen, and what batches take for a moment."""
@@ -40,10 +41,9 @@ class Tier:
         return (self.detector, *self.enrichers, *((self.analyst,) if self.analyst else ()))
 
     @property
-    def needs(self) -> dict[str, Need]:
-        """The memory of each of its models."""
-        known = ON_GPU if self.on_gpu else ON_PROCESSOR
-        return {model: known[model] for model in self.models}
+    def needs(self) -> dict[str, MemoryNeed]:
+        """The memory of each of its models, as the catalogue says."""
+        return {model: memory_of(model).on(gpu=self.on_gpu) for model in self.models}
 
     @property
     def reserve(self) -> int:
@@ -126,8 +126,7 @@ def lacking(tier: Tier, hardware: Hardware) -> str | None:
         if devices.gpu is None and devices.npu is None:
             return "no GPU or NPU of Intel is shown under /dev/dri or /dev/accel"
         if not devices.usable:
-            missing = "the extra openvino is not installed" if not devices.openvino else "this user may not open it"
-            return f"{devices.gpu or devices.npu} is there, but {missing}"
+            return f"{devices.gpu or devices.npu} is there, but {devices.obstacle}"
     if hardware.memory.usable < tier.memory_bytes:
         return f"its models want {_gib(tier.memory_bytes)} of memory, and {_gib(hardware.memory.usable)} may be used"
     return None
@@ -136,6 +135,8 @@ def lacking(tier: Tier, hardware: Hardware) -> str | None:
 def _lacking_gpu(tier: Tier, hardware: Hardware) -> str | None:
     gpu = hardware.best_gpu
     if gpu is None:
+        if hardware.missing_gpu:
+            return hardware.missing_gpu
         divided = "every NVIDIA GPU is divided into instances (MIG), which is not supported"
         return hardware.no_gpu.message.rstrip(".") if hardware.no_gpu else divided
     if gpu.memory_bytes < tier.memory_bytes:

@@ -2,7 +2,6 @@
 """Weights become ONNX: here for Darknet, in a tool process for Ultralytics."""
 
 import asyncio
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from inference_server.models import export_ultralytics
 from inference_server.models.catalogue import Conversion, ModelEntry
 from inference_server.models.errors import ConversionError, ExporterMissingError
+from inference_server.models.programs import run_program
 
 EXPORTER_PACKAGE = "ultralytics==8.4.190"
 """What the extra `export` installs; kept equal to it by a test."""
@@ -52,23 +52,11 @@ async def _export(entry: ModelEntry, weights: Path, target: Path, python: str, t
 async def _run(*command: str) -> tuple[int, bytes]:
     """Run a command and return its exit status and what it wrote to the error stream."""
     with tempfile.TemporaryDirectory(prefix="export-") as settings:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, **export_ultralytics.TOOL_ENVIRONMENT, "YOLO_CONFIG_DIR": settings},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        environment = {**export_ultralytics.TOOL_ENVIRONMENT, "YOLO_CONFIG_DIR": settings}
         try:
-            async with asyncio.timeout(_EXPORT_SECONDS):
-                _, errors = await process.communicate()
+            return await run_program(*command, seconds=_EXPORT_SECONDS, environment=environment)
         except TimeoutError as error:
             raise ConversionError(f"the exporter took more than {_EXPORT_SECONDS:.0f} seconds") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    return process.returncode or 0, errors
 
 
 def _last_line(errors: bytes) -> str:

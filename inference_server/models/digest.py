@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from inference_server.models.errors import HashMismatchError
 from inference_server.models.threads import Stop
 
 type Progress = Callable[[int, int | None], None]
@@ -41,13 +40,6 @@ def sha256_told(stop: Stop, path: Path, progress: Progress = silent) -> str:
             done += len(chunk)
             progress(done, total)
     return digest.hexdigest()
-
-
-def check_digest(path: Path, expected: str, name: str) -> None:
-    """Raise HashMismatchError unless the file has the expected SHA-256."""
-    found = sha256_of(path)
-    if found != expected:
-        raise HashMismatchError(name, expected, found)
 
 
 def note_digest(path: Path, digest: str) -> None:

@@ -3,9 +3,10 @@
 
 Usage: python engine_tool.py MODEL.onnx TARGET.engine PRECISION SIZE MOST
 
-PRECISION is f32 or f16, SIZE the width and height of an input that takes any, MOST the largest batch. Needs nothing of
-ours, and the packages of the extra `tensorrt`. Prints `progress 0.25` again and again. The engine is preceded by what
-the model's exporter wrote, in the form of Ultralytics: the length as four bytes, little-endian, and JSON.
+PRECISION is f32, f16, or int8 for a model that holds its 8-bit numbers and their scales. SIZE is the width and height
+of an input that takes any, MOST the largest batch. Needs nothing of ours, and the packages of the extra `tensorrt`.
+Prints `progress 0.25` again and again. The engine is preceded by what the model's exporter wrote, in the form of
+Ultralytics: the length as four bytes, little-endian, and JSON.
 """
 
 import json
@@ -26,6 +27,12 @@ def build(weights: Path, target: Path, precision: str, size: int, most: int) -> 
     config = builder.create_builder_config()
     if precision == "f16":
         model = _halved(model, trt, config)
+    elif precision == "int8":
+        _restore_biases(model, onnx)
+        if hasattr(trt.BuilderFlag, "INT8"):  # from TensorRT 11 on the model's own numbers are taken unasked
+            config.set_flag(trt.BuilderFlag.INT8)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)  # which rounds 32-bit numbers to 19 bits on the way
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.SerializeToString()):
@@ -49,6 +56,27 @@ def _halved(model: Any, trt: Any, config: Any) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
 
     return convert_float_to_float16(model, keep_io_types=True)
+
+
+def _restore_biases(model: Any, onnx: Any) -> None:
+    """Turn 32-bit integers with a scale, which ONNX Runtime adds to 8-bit products, into the floats that they mean.
+
+    TensorRT's parser takes scales of 8-bit numbers alone.
+    """
+    graph = model.graph
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        given = values.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if given is None or given.data_type != onnx.TensorProto.INT32:
+            continue
+        scale = onnx.numpy_helper.to_array(values[node.input[1]])
+        bias = (onnx.numpy_helper.to_array(given) * scale).astype("float32")
+        graph.initializer.append(onnx.numpy_helper.from_array(bias, node.output[0]))
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [each for each in graph.initializer if each.data_type == onnx.TensorProto.INT32]:
+        if tensor.name not in used:
+            graph.initializer.remove(tensor)
 
 
 def _set_shapes(builder: Any, config: Any, given: Any, size: int, most: int) -> None:

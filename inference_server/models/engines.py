@@ -9,8 +9,6 @@ weights, another GPU, version, precision or size it has another key.
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,15 +18,12 @@ from inference_server.models import engine_tool
 from inference_server.models.digest import matches_note, note_digest, sha256_of
 from inference_server.models.errors import ModelError
 from inference_server.models.locking import exclusive
+from inference_server.models.tool_process import Fraction, ToolError, run_tool
 
 BUILD_SECONDS = 3600.0
 """The largest detector takes minutes on a slow GPU."""
 _LOCK_SECONDS = BUILD_SECONDS + 60.0
 _TOOL = engine_tool.__file__
-_MOST_LINE = 1 << 16
-
-type Fraction = Callable[[float], None]
-"""Told how much is done, from 0 to 1."""
 
 
 class EngineBuildError(ModelError):
@@ -72,28 +67,11 @@ class ToolBuilder:
 
     async def build(self, weights: Path, target: Path, key: EngineKey, progress: Fraction) -> None:
         """Write the engine of an ONNX file to `target`. Raises EngineBuildError, OSError."""
-        # Run as a file, -P: it needs nothing of ours, and finds nothing of ours either.
         arguments = (str(weights), str(target), key.precision, str(key.size), str(key.most))
-        process = await asyncio.create_subprocess_exec(
-            *(self._python, "-P", self._tool, *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_MOST_LINE,
-        )
         try:
-            async with asyncio.timeout(BUILD_SECONDS):
-                errors, _ = await asyncio.gather(_last_line(process.stderr), _read_progress(process.stdout, progress))
-                await process.wait()
-        except TimeoutError as error:
-            raise EngineBuildError(f"the builder took more than {BUILD_SECONDS / 60:.0f} minutes") from error
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            raise EngineBuildError(errors or f"the builder ended with the status {process.returncode}")
+            await run_tool((self._python, "-P", self._tool, *arguments), BUILD_SECONDS, progress)
+        except ToolError as error:
+            raise EngineBuildError(str(error)) from error
         if not target.is_file():
             raise EngineBuildError("the builder wrote no engine")
 
@@ -153,30 +131,3 @@ class EngineCache:
 
     def _failure(self, key: EngineKey) -> Path:
         return self._folder / f"{key.id}.failed.json"
-
-
-async def _read_progress(stream: asyncio.StreamReader | None, progress: Fraction) -> None:
-    async for line in _lines(stream):
-        word, _, number = line.partition(" ")
-        if word == "progress":
-            with suppress(ValueError):
-                if 0 <= (done := float(number)) <= 1:
-                    progress(done)
-
-
-async def _last_line(stream: asyncio.StreamReader | None) -> str:
-    last = ""
-    async for line in _lines(stream):
-        last = line or last
-    return last
-
-
-async def _lines(stream: asyncio.StreamReader | None) -> AsyncIterator[str]:
-    while stream is not None:
-        try:
-            line = await stream.readline()
-        except ValueError:  # longer than any line that is meant for us; what was read of it is gone
-            continue
-        if not line:
-            return
-        yield line.decode(errors="replace").strip()

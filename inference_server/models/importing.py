@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Taking in a file that somebody has: by its digest, else as a detector of the owner's own, tried before it counts."""
 
+import asyncio
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from inference_server.core.model import Capability, ModelProblem, ModelUnavailable
 from inference_server.models.catalogue import ModelEntry, Weights
+from inference_server.models.copying import copy_told
 from inference_server.models.digest import make_durable, note_digest, sha256_told
 from inference_server.models.fetching import part_of
+from inference_server.models.https import forget_part
 from inference_server.models.locking import exclusive
 from inference_server.models.places import Places
 from inference_server.models.store import ModelStore
@@ -22,8 +24,10 @@ type Validate = Callable[[Path], None]
 """Runs a file as a detector once; raises ModelUnavailable when it cannot be one."""
 
 
-async def import_file(store: ModelStore, file: Path, model_id: str | None, validate: Validate) -> tuple[str, Path]:
-    """Take in a file and return the id of its model and where the file is now; the original stays where it is.
+async def import_file(
+    store: ModelStore, file: Path, model_id: str | None, validate: Validate, *, move: bool = False
+) -> tuple[str, Path]:
+    """Take in a file and return the id of its model and where the file is now; the original stays, unless moved.
 
     A file of the catalogue is recognised by its digest. Any other one needs an id: that of a detector, of the
     catalogue or a new one, whose own file it becomes, or that of a model whose digest nobody has published. Raises
@@ -40,14 +44,15 @@ async def import_file(store: ModelStore, file: Path, model_id: str | None, valid
     digest = await in_thread(sha256_told, file)
     entry, weights = _recognised(store, digest)
     if entry is not None and weights is not None and model_id in {None, entry.id}:
-        return entry.id, await _take(store, entry.id, file, Places(store.folder).download(weights), digest)
+        return entry.id, await _take(store, entry.id, file, Places(store.folder).download(weights), digest, move=move)
     if model_id is None:
         raise ModelUnavailable(
             f"{file.name} (SHA-256 {digest}) is none of the catalogue's files",
-            "To use it as a detector of your own say which: `--as ID`.",
+            "To use it as a detector of your own say which: `--as ID`, or `model_id` over the API.",
+            ModelProblem.REFUSED,
         )
-    target = _own_place(store, file, model_id, digest, validate)
-    return model_id, await _take(store, model_id, file, target, digest)
+    target = await _own_place(store, file, model_id, digest, validate)
+    return model_id, await _take(store, model_id, file, target, digest, move=move)
 
 
 def _recognised(store: ModelStore, digest: str) -> tuple[ModelEntry | None, Weights | None]:
@@ -55,17 +60,18 @@ def _recognised(store: ModelStore, digest: str) -> tuple[ModelEntry | None, Weig
     return next(found, (None, None))
 
 
-def _own_place(store: ModelStore, file: Path, model_id: str, digest: str, validate: Validate) -> Path:
+async def _own_place(store: ModelStore, file: Path, model_id: str, digest: str, validate: Validate) -> Path:
     """Return where a file belongs that the catalogue does not know by its digest. Raises ModelUnavailable."""
     places = Places(store.folder)
     entry = next((entry for entry in store.entries if entry.id == model_id), None)
     if file.suffix.lower() == ".onnx" and (entry is None or entry.capability is Capability.DETECTION):
-        validate(file)
+        await asyncio.to_thread(validate, file)
         return places.own(model_id)
     if entry is None or entry.capability is Capability.DETECTION:
         raise ModelUnavailable(
             f"{file.name} is neither the published file of {model_id} nor an ONNX file",
             "Export it first (docs/models.md says how) and import the .onnx file.",
+            ModelProblem.REFUSED,
         )
     named = next((weights for weights in entry.files if Path(weights.file_name).name == file.name), None)
     if named is None or named.sha256 is not None:
@@ -73,23 +79,20 @@ def _own_place(store: ModelStore, file: Path, model_id: str, digest: str, valida
         raise ModelUnavailable(
             f"{file.name} with the SHA-256 {digest} is no file of {entry.name}; expected was one of: {expected}",
             f"`hsi models pull {entry.id}` downloads the right files.",
+            ModelProblem.REFUSED,
         )
     return places.download(named)
 
 
-async def _take(store: ModelStore, model_id: str, file: Path, target: Path, digest: str) -> Path:
-    """Copy a file to its place, under the model's lock, and note its digest."""
+async def _take(store: ModelStore, model_id: str, file: Path, target: Path, digest: str, *, move: bool) -> Path:
+    """Bring a file to its place, under the model's lock, and note its digest."""
     size = file.stat().st_size
-    if store.free() < size:
-        raise ModelUnavailable(
-            f"{file.name} needs {size} bytes in {store.folder}, where {store.free()} are free",
-            "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
-            ModelProblem.NO_SPACE,
-        )
+    if not move:
+        store.room.check(file.name, size)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         async with exclusive(Places(store.folder).lock(model_id), _LOCK_SECONDS):
-            await in_thread(_copy, file, target, digest)
+            await in_thread(_bring, file, target, digest, move=move)
     except TimeoutError as error:
         raise ModelUnavailable(
             f"{model_id} is being installed by another process", "Wait for it, or cancel it.", ModelProblem.BUSY
@@ -97,12 +100,19 @@ async def _take(store: ModelStore, model_id: str, file: Path, target: Path, dige
     return target
 
 
-def _copy(stop: Stop, file: Path, target: Path, digest: str) -> None:
+def _bring(stop: Stop, file: Path, target: Path, digest: str, *, move: bool) -> None:
     part = part_of(target)
-    shutil.copyfile(file, part)
-    if sha256_told(stop, part) != digest:
-        part.unlink()
-        raise ModelUnavailable(f"{file} changed while it was being copied", "Import it again when it is whole.")
-    make_durable(stop, part)
-    part.replace(target)
+    forget_part(part)
+    try:
+        if move:
+            file.replace(part)
+        else:
+            with file.open("rb") as source:
+                copy_told(stop, source, part, file.stat().st_size)
+            if sha256_told(stop, part) != digest:
+                raise ModelUnavailable(f"{file} changed while it was being copied", "Import it again when it is whole.")
+        make_durable(stop, part)
+        part.replace(target)
+    finally:
+        forget_part(part)
     note_digest(target, digest)

@@ -3,8 +3,8 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,14 @@ async def exclusive(path: Path, seconds: float) -> AsyncIterator[None]:
             async with asyncio.timeout(seconds):
                 while not _acquired(file):  # noqa: ASYNC110 - the kernel tells no event loop of a release
                     await asyncio.sleep(_RETRY_SECONDS)
+        yield
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock of a name that nobody else uses. Raises OSError."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

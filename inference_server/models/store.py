@@ -5,7 +5,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference_server.core.model import ModelFile, ModelProblem, ModelSummary, Pull, PullState, PullStep
@@ -24,8 +24,11 @@ from inference_server.models.digest import (
 from inference_server.models.errors import ConversionError, ExporterMissingError, ModelUnavailable, SourceError
 from inference_server.models.fetching import Fetcher
 from inference_server.models.locking import exclusive, is_held
-from inference_server.models.places import Places
+from inference_server.models.places import Footprint, Places
+from inference_server.models.quantised import QuantisedModels
+from inference_server.models.room import Room, free_bytes, room_for
 from inference_server.models.threads import Stop, in_thread
+from inference_server.models.verification import FileCheck, verify_files, verify_own, verify_quantised
 from inference_server.settings import DetectorSettings
 
 DEFAULT_DETECTOR = "yolo26n"
@@ -33,8 +36,6 @@ DEFAULT_DETECTOR = "yolo26n"
 _LOCK_SECONDS = 900.0
 _START_UP_LOCK_SECONDS = 10.0
 _REMOVAL_LOCK_SECONDS = 1.0
-SPARE_BYTES = 100 << 20
-"""What a disk keeps free besides a model."""
 
 type Steps = Callable[[PullStep], None]
 """Told what is being done."""
@@ -42,13 +43,17 @@ type Steps = Callable[[PullStep], None]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """The file that is used. `message` says why it is not the one that was asked for, and what to do."""
+    """The file that is used. `message` says why it is not the one that was asked for, and what to do.
+
+    `missing` is why the wanted one could not be had, where that was tried.
+    """
 
     path: Path
     model_id: str
     name: str
     fallback: bool = False
     message: str | None = None
+    missing: ModelUnavailable | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +63,6 @@ class ModelState:
     entry: ModelEntry
     path: Path | None
     supplied: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FileCheck:
-    """The finding on one file of a model."""
-
-    path: Path
-    ok: bool
-    detail: str
-
-
-def free_bytes(folder: Path) -> int:
-    """Return how many bytes a folder, or the nearest one above it that exists, has room for. Raises OSError."""
-    present = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(present).free
 
 
 class ModelStore:
@@ -96,7 +86,8 @@ class ModelStore:
         self._entries = {entry.id: entry for entry in catalogue}
         self._python = python
         self._fetcher = fetcher or Fetcher(offline)
-        self._free = free
+        self.room = Room(folder, free)
+        """Of the disk that the models folder is on."""
 
     @property
     def folder(self) -> Path:
@@ -115,9 +106,14 @@ class ModelStore:
             raise self._unknown(model_id)
         return entry
 
+    @property
+    def quantised(self) -> QuantisedModels:
+        """The quantised forms of detectors."""
+        return self._places.quantised
+
     def free(self) -> int:
         """Return how many bytes the models folder has room for. Raises OSError."""
-        return self._free(self.folder)
+        return self.room.free()
 
     def installed(self, model_id: str) -> Path | None:
         """Return what is loaded of a model that can be used now; None also for one that is damaged."""
@@ -125,6 +121,10 @@ class ModelStore:
             return supplied
         entry = self._entries.get(model_id)
         return self._places.loaded(entry) if entry and self._places.is_installed(entry) else None
+
+    def footprint(self, model_ids: Sequence[str]) -> tuple[Footprint, ...]:
+        """Return what changes whenever what is loaded of one of these models does; cheap, no file is read."""
+        return tuple(self._places.footprint(model_id, self._entries.get(model_id)) for model_id in model_ids)
 
     def states(self) -> tuple[ModelState, ...]:
         """Return the catalogue with what is installed of it."""
@@ -167,11 +167,12 @@ class ModelStore:
         """Check every file of a model that is there against its digest. Raises ModelUnavailable for an unknown id."""
         checks: list[FileCheck] = []
         if supplied := self._places.supplied(model_id):
-            checks.append(_verify_own(supplied))
-        elif model_id not in self._entries:
+            checks.append(verify_own(supplied))
+        elif not self._known(model_id):
             raise self._unknown(model_id)
         if entry := self._entries.get(model_id):
-            checks += self._verify_files(entry)
+            checks += verify_files(entry, self._places)
+        checks += verify_quantised(self.quantised, model_id, self.installed(model_id))
         return tuple(checks)
 
     async def pull(
@@ -206,7 +207,7 @@ class ModelStore:
         A file that its owner put there by hand is deleted only with `own`. Raises ModelUnavailable; OSError.
         """
         supplied = self._places.supplied(model_id)
-        if supplied is None and model_id not in self._entries:
+        if supplied is None and not self._known(model_id):
             raise self._unknown(model_id)
         try:
             async with exclusive(self._places.lock(model_id), _REMOVAL_LOCK_SECONDS):
@@ -222,6 +223,8 @@ class ModelStore:
         files = list(self._places.all_files(self._entries[model_id])) if model_id in self._entries else []
         if supplied is not None and (own or noted_digest(supplied)):
             files += [supplied, supplied.with_name(f"{supplied.name}.sha256")]
+        if Path(model_id).name == model_id:
+            files += self._places.quantised.files(model_id)
         there = [path for path in files if path.is_file()]
         if not there:
             if supplied is None:
@@ -248,20 +251,40 @@ class ModelStore:
         wanted = settings.model or DEFAULT_DETECTOR
         try:
             path = await self.pull(wanted, lock_seconds=_START_UP_LOCK_SECONDS)
-            return ResolvedModel(path, wanted, self._name_of(wanted))
+            return ResolvedModel(path, wanted, self.name_of(wanted))
         except ModelUnavailable as error:
             if settings.fallback_model in {None, wanted}:
                 raise
             return await self._fall_back(settings.fallback_model or "", error)
+
+    def best_installed(self, model_ids: Sequence[str], missing: ModelUnavailable | None = None) -> ResolvedModel | None:
+        """Return the first of these models that is installed, None where none is; nothing is downloaded.
+
+        The first one is the wanted one; `missing` is why it could not be had, if that is known.
+        """
+        for model_id in model_ids:
+            if path := self.installed(model_id):
+                name = self.name_of(model_id)
+                if model_id == model_ids[0]:
+                    return ResolvedModel(path, model_id, name)
+                return _stand_in(path, model_id, name, missing or self._not_there(model_ids[0]))
+        return None
+
+    def _not_there(self, model_id: str) -> ModelUnavailable:
+        if model_id not in self._entries:
+            return self._unknown(model_id)
+        return ModelUnavailable(
+            f"{self.name_of(model_id)} is not installed",
+            f"It is tried again by itself; `hsi models pull {model_id}` does so at once.",
+            ModelProblem.NOT_INSTALLED,
+        )
 
     async def _fall_back(self, model_id: str, reason: ModelUnavailable) -> ResolvedModel:
         try:
             path = await self.pull(model_id)
         except ModelUnavailable as error:
             raise ModelUnavailable(f"{reason}. The fallback: {error}", f"{reason.remedy} {error.remedy}") from error
-        name = self._name_of(model_id)
-        message = f"{reason}; {name} is used instead. {reason.remedy}"
-        return ResolvedModel(path, model_id, name, fallback=True, message=message)
+        return _stand_in(path, model_id, self.name_of(model_id), reason)
 
     async def _install(self, entry: ModelEntry, progress: Progress, steps: Steps, lock_seconds: float) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -285,7 +308,7 @@ class ModelStore:
             file.file_name for file in entry.files if await in_thread(_is_right, self._places.download(file), file)
         }
         missing = [file for file in entry.files if file.file_name not in there]
-        self._make_room(entry, missing)
+        self.room.check(entry.name, self._needed(entry, missing))
         done = sum(file.size for file in entry.files if file.file_name in there)
         for file in missing:
             steps(PullStep.DOWNLOADING)
@@ -304,26 +327,25 @@ class ModelStore:
             done += file.size
         progress(entry.size, entry.size)
 
-    def check_room(self, model_id: str) -> None:
-        """Raise ModelUnavailable where the disk cannot hold what is missing of a model; OSError."""
-        entry = self.entry(model_id)
-        self._make_room(entry, [file for file in entry.files if not self._places.download(file).exists()])
+    def check_room(self, *model_ids: str) -> int:
+        """Return how many bytes of disk the pulls of these models need together.
 
-    def _make_room(self, entry: ModelEntry, missing: Sequence[Weights]) -> None:
-        """Raise ModelUnavailable where the disk cannot hold what is missing: better now than after hours."""
-        needed = sum(map(_room_for, missing))
-        if missing and entry.conversion is not Conversion.NONE:
+        Raises ModelUnavailable where there are not as many free, and for an unknown id; OSError.
+        """
+        entries = [self.entry(model_id) for model_id in model_ids]
+        needed = sum(self._needed(entry, self._absent(entry)) for entry in entries if not self.installed(entry.id))
+        self.room.check(entries[0].name if len(entries) == 1 else "All of them together", needed)
+        return needed
+
+    def _absent(self, entry: ModelEntry) -> list[Weights]:
+        return [file for file in entry.files if not self._places.download(file).exists()]
+
+    def _needed(self, entry: ModelEntry, missing: Sequence[Weights]) -> int:
+        """Return how many bytes of disk a pull needs, beside what it has already."""
+        needed = sum(max(0, room_for(file) - self._places.half(file)) for file in missing)
+        if entry.conversion is not Conversion.NONE:
             needed += 2 * entry.size  # half-precision weights become single-precision ones
-        if not needed:
-            return
-        needed += SPARE_BYTES - min(self._places.held(entry), needed)
-        free = self._free(self.folder)
-        if free < needed:
-            raise ModelUnavailable(
-                f"{entry.name} needs {_megabytes(needed)} in {self.folder}, where {_megabytes(free)} are free",
-                "Make room, or name a folder on another disk in HSI_MODELS_DIR.",
-                ModelProblem.NO_SPACE,
-            )
+        return needed
 
     async def _convert(self, entry: ModelEntry, weights: Path, converted: Path) -> None:
         temporary = converted.with_suffix(".tmp")
@@ -337,25 +359,14 @@ class ModelStore:
         temporary.replace(converted)
         note_digest(converted, digest)
 
-    def _verify_files(self, entry: ModelEntry) -> list[FileCheck]:
-        checks = []
-        for file in entry.files:
-            path = self._places.download(file)
-            expected = self._places.digest(file)
-            if path.exists():
-                found = sha256_of(path)
-                right = "as published" if file.sha256 else "as first pulled"
-                good = found == expected
-                checks.append(FileCheck(path, good, right if good else f"SHA-256 {found}, not {expected}"))
-        converted = self._places.converted(entry)
-        if converted and converted.exists():
-            good = matches_note(converted)
-            checks.append(FileCheck(converted, good, "as converted" if good else "changed since it was converted"))
-        return checks
-
-    def _name_of(self, model_id: str) -> str:
+    def name_of(self, model_id: str) -> str:
+        """Return the name of a model for people."""
         entry = self._entries.get(model_id)
         return entry.name if entry else model_id
+
+    def _known(self, model_id: str) -> bool:
+        """Say whether a model is of the catalogue, or one whose quantised form is here."""
+        return model_id in self._entries or self.quantised.report(model_id) is not None
 
     def _unknown(self, model_id: str) -> ModelUnavailable:
         known = ", ".join(self._entries)
@@ -386,6 +397,11 @@ class ModelStore:
         )
 
 
+def _stand_in(path: Path, model_id: str, name: str, missing: ModelUnavailable) -> ResolvedModel:
+    message = f"{missing}; {name} is used instead. {missing.remedy}"
+    return ResolvedModel(path, model_id, name, fallback=True, message=message, missing=missing)
+
+
 def _after(progress: Progress, before: int, total: int) -> Progress:
     """Return what turns the progress of one file into that of all."""
 
@@ -403,15 +419,6 @@ def _is_right(stop: Stop, path: Path, file: Weights) -> bool:
     return is_intact(path, expected)
 
 
-def _room_for(file: Weights) -> int:
-    """Return how many bytes a download takes at its most: what comes in an archive is there twice for a moment."""
-    return file.size if isinstance(file.sources[0], HttpsSource) else 2 * file.size
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 def _unpinned(entry: ModelEntry) -> ModelUnavailable:
     return ModelUnavailable(
         f"Nobody has published a digest of {entry.name} by which to recognise the right file",
@@ -425,13 +432,6 @@ def _not_installed(model_id: str) -> ModelUnavailable:
     return ModelUnavailable(
         f"{model_id} is not installed", "`hsi models list` shows what is.", ModelProblem.NOT_INSTALLED
     )
-
-
-def _verify_own(path: Path) -> FileCheck:
-    digest, noted = sha256_of(path), noted_digest(path)
-    if noted is not None and noted != digest:
-        return FileCheck(path, False, f"SHA-256 {digest}, not {noted} as when it was imported")
-    return FileCheck(path, True, f"your own file, SHA-256 {digest}")
 
 
 def _own_file(path: Path) -> ResolvedModel:

@@ -103,13 +103,13 @@ class CircuitBreaker:
         if failed_before:
             self.recovered.notify()
 
-    def failed(self, error: str, subjects: Iterable[int]) -> None:
-        """Note that a call about these subjects failed."""
+    def failed(self, error: str, subjects: Iterable[int], *, certain: bool = False) -> None:
+        """Note that a call about these subjects failed. `certain`: no subject is to blame, so it opens at once."""
         self.last_error = error
         self._failures += 1
         self._subjects.update(subjects)
         self._trying = False
-        if not self.is_closed or (self._failures >= self._limit and len(self._subjects) >= SUBJECTS):
+        if certain or not self.is_closed or (self._failures >= self._limit and len(self._subjects) >= SUBJECTS):
             self._try_at = asyncio.get_running_loop().time() + self._recovery_seconds
             self._move(BreakerState.OPEN)
 

@@ -15,7 +15,7 @@ from inference_server.core.signal import Signal
 from inference_server.detection.appearance import view_of, with_looks
 from inference_server.detection.checks import checked
 from inference_server.detection.detector import Detector, DetectorElsewhere, Picture, StoredPicture
-from inference_server.detection.errors import DetectorElsewhereError, PictureUnreadable
+from inference_server.detection.errors import DetectorElsewhereError, DetectorOutOfMemory, PictureUnreadable
 from inference_server.detection.preprocess import decode_picture
 from inference_server.detection.scene import Signature, sign
 from inference_server.pipeline.breaker import ServiceDownError, ServiceError
@@ -138,7 +138,8 @@ class DetectStage:
             raise
         except Exception as error:
             reason = explained(error)
-            breaker.failed(reason, [frame.id for frame in wanted])
+            without_memory = isinstance(error, DetectorOutOfMemory)
+            breaker.failed(reason, [frame.id for frame in wanted], certain=without_memory)
             if breaker.is_closed:
                 raise ServiceError(breaker.service, reason) from error
             raise ServiceDownError(reason, tried=True) from error
@@ -213,6 +214,6 @@ def _shares(frames_wanted: Sequence[Frame], count: int) -> list[Sequence[Frame]]
 
 def explained(error: Exception) -> str:
     """Return why a detector failed, and what to do where that is known."""
-    if isinstance(error, DetectorElsewhereError):
+    if isinstance(error, DetectorElsewhereError | DetectorOutOfMemory):
         return f"{error} {error.remedy}"
     return f"{type(error).__name__}: {error}"

@@ -3,11 +3,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from inference_server.detection.backends.opening import Opened
 from inference_server.detection.errors import BackendAbsent, DetectorUnusable
 from inference_server.models.engines import EngineBuilder, EngineBuildError, EngineCache, EngineKey
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.judging import Judging
@@ -27,15 +29,19 @@ class EngineBuilding:
         cache: EngineCache,
         builder: EngineBuilder,
         *,
-        key_of: Callable[[ResolvedModel], EngineKey],
-        open_again: Callable[[ResolvedModel], Opened],
+        source_of: Callable[[ResolvedModel], tuple[Path, EngineKey]],
+        open_again: Callable[[ResolvedModel, int], Awaitable[Opened]],
         health: HealthBoard,
     ) -> None:
-        """Take the parts. `key_of` says what an engine would depend on here; it and `open_again` block."""
+        """Take the parts.
+
+        `source_of` says what an engine is built from and what it would depend on here; it blocks. `open_again` opens
+        the detector beside the one in use; it is told how many bytes the engine has, 0 without one.
+        """
         self._judging = judging
         self._cache = cache
         self._builder = builder
-        self._key_of = key_of
+        self._source_of = source_of
         self._open_again = open_again
         self._health = health
 
@@ -43,7 +49,7 @@ class EngineBuilding:
         """Build the engine of the model in use, unless it is there or failed before, and use it."""
         model = await self._judging.model()
         try:
-            key = await asyncio.to_thread(self._key_of, model)
+            source, key = await asyncio.to_thread(self._source_of, model)
         except (BackendAbsent, DetectorUnusable) as error:
             _LOGGER.info("No engine is built: %s", error)
             return
@@ -52,13 +58,13 @@ class EngineBuilding:
         elif reason := self._cache.failure(key):
             self._failed(key, reason)
         else:
-            await self._build(model, key)
+            await self._build(model, source, key)
 
-    async def _build(self, model: ResolvedModel, key: EngineKey) -> None:
+    async def _build(self, model: ResolvedModel, source: Path, key: EngineKey) -> None:
         _LOGGER.info("Building the engine of %s for %s (TensorRT %s)", model.name, key.gpu, key.tensorrt)
         self._building(key, 0.0)
         try:
-            await self._cache.build(model.path, key, self._builder, lambda done: self._building(key, done))
+            await self._cache.build(source, key, self._builder, lambda done: self._building(key, done))
         except (EngineBuildError, OSError, TimeoutError) as error:
             self._failed(key, str(error))
         else:
@@ -67,13 +73,18 @@ class EngineBuilding:
 
     async def _exchange(self, model: ResolvedModel, key: EngineKey) -> None:
         """Open the detector again: with the engine, or with what says why there is none."""
+        engine = await asyncio.to_thread(self._cache.find, key)
         try:
-            opened = await asyncio.to_thread(self._open_again, model)
+            opened = await self._open_again(model, engine.stat().st_size if engine else 0)
         except DetectorUnusable as error:
             self._failed(key, str(error))
             return
+        except ModelUnavailable as error:
+            if engine is not None:
+                self._declined(key, error)
+            return
         self._judging.exchange(opened)
-        if self._cache.find(key):
+        if engine is not None:
             lacking = opened.shortfall
             state = HealthState.OK if lacking is None else HealthState.DEGRADED
             reason = lacking.reason if lacking else None
@@ -86,6 +97,19 @@ class EngineBuilding:
             still_works=_STILL_WORKS.format(provider=self._judging.status.provider),
             engine=key.id,
             progress=round(progress, 3),
+        )
+
+    def _declined(self, key: EngineKey, error: ModelUnavailable) -> None:
+        """Tell that the engine is there, and that both detectors at once have no room."""
+        _LOGGER.warning("The engine is built and not used yet: %s. %s", error, error.remedy)
+        self._health.report(
+            COMPONENT,
+            HealthState.DEGRADED,
+            last_error=f"The engine is built, but there is no room for it beside the detector in use: {error}.",
+            still_works=_STILL_WORKS.format(provider=self._judging.status.provider),
+            remedy=f"Restart the server: it begins with the engine then. Or: {error.remedy}",
+            engine=key.id,
+            progress=1.0,
         )
 
     def _failed(self, key: EngineKey, reason: str) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Writing events: what new sightings make of one, judged anew."""
 
+import asyncio
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
@@ -74,7 +75,8 @@ class EventWriter:
             best_frame_id, best_confidence = best.frame_id, _confidence(best)
         started_at = event.started_at if event else new[0].captured_at
         last_detection_at = max(event.last_detection_at if event else started_at, *(s.captured_at for s in new))
-        tracks = tracks_in((*known, *new), await zones.of_camera(connection, camera_id))
+        of_camera = await zones.of_camera(connection, camera_id)
+        tracks = await asyncio.to_thread(tracks_in, (*known, *new), of_camera)
         happening = Happening(camera_id, event.id if event else None, started_at, last_detection_at, tracks)
         evidence = await self._situations.evidence(connection, happening, self._clock.now())
         rules = assess(evidence, self._weights, self._clock)

@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from inference_server.core.memory import return_free_memory
+
 STOP_SECONDS = 3.0
 """How long a call may still take when the server stops; its pictures are judged after the next start."""
 MOST_STUCK = 8
 """Threads that hang are left behind; with so many the service is not called any more until the next start."""
+
+REST_SECONDS = 30.0
+"""After so long without a call the memory goes back that the calls left behind; until then the next ones use it."""
 
 
 class HungError(Exception):
@@ -19,9 +24,13 @@ class HungError(Exception):
 class InferenceThreads:
     """As many threads as the detector works on at a time. Threads that hang are replaced."""
 
-    def __init__(self, threads: int) -> None:
-        """Take how many."""
+    def __init__(
+        self, threads: int, *, rest: Callable[[], None] = return_free_memory, rest_seconds: float = REST_SECONDS
+    ) -> None:
+        """Take how many, and what to do on a thread after so many seconds without a call."""
         self._threads = threads
+        self._rest, self._rest_seconds = rest, rest_seconds
+        self._resting: asyncio.TimerHandle | None = None
         self._executor = self._made()
         self._calls: set[Future[Any]] = set()
         self._left: set[Future[Any]] = set()
@@ -38,6 +47,7 @@ class InferenceThreads:
         if self.stuck >= MOST_STUCK:
             raise HungError("too many calls hang; restart the server")
         loop = asyncio.get_running_loop()
+        self._rest_later(loop)
         calls = [self._executor.submit(work, item) for item in given]
         self._calls.update(calls)
         for call in calls:
@@ -55,9 +65,16 @@ class InferenceThreads:
 
     def stop(self) -> None:
         """Take no more work; what does not end soon is left behind."""
+        if self._resting is not None:
+            self._resting.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
         _, hanging = wait(self._calls, STOP_SECONDS)
         self._leave(hanging)
+
+    def _rest_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = loop.call_later(self._rest_seconds, loop.run_in_executor, None, self._rest)
 
     def _leave(self, calls: Iterable[Future[Any]]) -> None:
         hanging = {call for call in calls if not call.done()}

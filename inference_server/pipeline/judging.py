@@ -8,6 +8,8 @@ in for it while it is down.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,12 +20,14 @@ from inference_server.detection.detector import Detector
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
-from inference_server.observability.health import HealthBoard, HealthState
+from inference_server.observability.health import Detail, HealthBoard, HealthState
 from inference_server.pipeline.breaker import CircuitBreaker
+from inference_server.pipeline.fitting import FittingDetector
 
 _LOGGER = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 60.0
+MAKE_ROOM_SECONDS = 10.0
 REMOTE_FAILURES = 3
 """Failures in a row after which a detector elsewhere is left alone, where another one stands in for it."""
 
@@ -36,22 +40,35 @@ class Service:
     breaker: CircuitBreaker
 
 
-type Place = Callable[[ResolvedModel, Callable[[], Opened]], Awaitable[Opened]]
-"""Loads a detector on a worker thread, where there is memory for it. Raises ModelUnavailable."""
+type Open = Callable[[ResolvedModel], Awaitable[Opened]]
+"""Opens a detector where there is memory for it. Raises ModelUnavailable, DetectorUnusable."""
 
 
-async def _on_a_thread(_model: ResolvedModel, load: Callable[[], Opened]) -> Opened:
-    return await asyncio.to_thread(load)
+async def _nothing_to_unload() -> None:
+    return
 
 
 class Judging:
     """Holds the detectors and their common status."""
 
-    def __init__(self, health: HealthBoard, changed: Signal, *, remote: bool = False, local: bool = True) -> None:
+    def __init__(
+        self,
+        health: HealthBoard,
+        changed: Signal,
+        *,
+        remote: bool = False,
+        local: bool = True,
+        make_room: Callable[[], Awaitable[None]] = _nothing_to_unload,
+    ) -> None:
         """Start without a detector; `changed` is notified with every new status.
 
-        `remote` and `local` say which ones are to come: one elsewhere, one on this machine.
+        `remote` and `local` say which ones are to come: one elsewhere, one on this machine. `make_room` unloads the
+        models that nobody uses, when memory runs out.
         """
+        self._make_room = make_room
+        self._smaller: str | None = None
+        self._opened_message: str | None = None
+        self._here: FittingDetector | None = None
         self._health = health
         self.changed = changed
         self._expects_remote = remote
@@ -84,7 +101,8 @@ class Judging:
         if self._local is not None and self._local.breaker.is_closed:
             return self._stand_in() if self._expects_remote else self._local_status
         if self.services:
-            message = f"The detector fails: {self.services[-1].breaker.last_error}. It is tried again by itself."
+            error = (self.services[-1].breaker.last_error or "").rstrip(".")
+            message = f"The detector fails: {error}. It is tried again by itself."
             return replace(self._local_status, state=DetectorState.DOWN, message=message)
         if self._remote_error is None or (self._local_status.state is not DetectorState.DOWN and self._expects_local):
             return self._local_status
@@ -102,9 +120,9 @@ class Judging:
         return replace(self._local_status, fallback=True, message=message)
 
     @property
-    def loaded(self) -> Detector | None:
+    def loaded(self) -> FittingDetector | None:
         """The detector of this machine, if there is one already."""
-        return self._local.detector if self._local else None
+        return self._here
 
     def _breaker_moved(self) -> None:
         self._report()
@@ -152,34 +170,39 @@ class Judging:
             await self.changed.wait(self.changed.count)
         return self._model
 
+    async def another_model(self, than: ResolvedModel) -> None:
+        """Return once this machine uses another model."""
+        while self._model is than:
+            await self.changed.wait(self.changed.count)
+
     async def load(
         self,
         resolve: Callable[[], Awaitable[ResolvedModel]],
-        build: Callable[[ResolvedModel], Opened],
-        place: Place = _on_a_thread,
+        open_model: Open,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Load the detector of this machine, trying again until it works.
 
-        `build` blocks; `place` runs it on a thread, once there is room for the model.
+        `pause` waits so many seconds at most before it is tried again.
         """
         while self._local is None:
             try:
                 model = await resolve()
-                opened = await place(model, partial(build, model))
+                opened = await open_model(model)
             except (ModelUnavailable, DetectorUnusable) as error:
                 self._fail(error)
-                await asyncio.sleep(TRY_AGAIN_SECONDS)
+                await pause(TRY_AGAIN_SECONDS)
             else:
                 self._use(model, opened)
 
-    def exchange(self, opened: Opened) -> None:
-        """Go on with another detector for the same model. Pictures under way end on the old one; none is lost.
+    def exchange(self, opened: Opened, model: ResolvedModel | None = None) -> None:
+        """Go on with another detector, for the same model unless there is one. Pictures under way end on the old one.
 
         May be called once this machine has a detector.
         """
         if self._model is None:
             raise RuntimeError("there is no detector yet that could be exchanged")
-        self._use(self._model, opened)
+        self._use(model or self._model, opened)
 
     def reached(self, detector: Detector) -> None:
         """Note that the detector elsewhere answers for the first time: from now on it judges."""
@@ -199,18 +222,46 @@ class Judging:
     def _use(self, model: ResolvedModel, opened: Opened) -> None:
         detector, shortfall = opened.detector, opened.shortfall
         messages = [model.message, shortfall.message(detector.provider) if shortfall else None]
-        self._model, self._local = model, Service(detector, self.breaker)
+        loop = asyncio.get_running_loop()
+        self._here = FittingDetector(
+            detector,
+            opened.batch,
+            make_room=partial(self._make_room_from_a_thread, loop),
+            shrunk=partial(self._tell_from_a_thread, loop, detector.provider),
+        )
+        self._smaller = None
+        self._opened_message = " ".join(message for message in messages if message) or None
+        self._model, self._local = model, Service(self._here, self.breaker)
         self._local_status = DetectorStatus(
             DetectorState.OK,
             model.model_id,
             model.name,
             model.fallback,
             detector.provider,
-            " ".join(message for message in messages if message) or None,
+            self._opened_message,
             shortfall.wanted if shortfall else None,
         )
         _LOGGER.info("Detector ready: %s on %s, %d px", model.name, detector.provider, detector.input_size)
         self._there_is_one()
+
+    def _make_room_from_a_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Unload idle models and wait for it, on the thread of an inference."""
+        try:
+            asyncio.run_coroutine_threadsafe(_awaited(self._make_room), loop).result(MAKE_ROOM_SECONDS)
+        except (TimeoutError, CancelledError, RuntimeError) as error:  # it stops, or a model does not end
+            _LOGGER.warning("Idle models could not be unloaded: %s", str(error) or type(error).__name__)
+
+    def _tell_from_a_thread(self, loop: asyncio.AbstractEventLoop, provider: str, batch: int, reason: str) -> None:
+        with suppress(RuntimeError):  # it stops
+            loop.call_soon_threadsafe(self._shrunk, provider, batch, reason)
+
+    def _shrunk(self, provider: str, batch: int, reason: str) -> None:
+        self._smaller = f"Memory ran out on {provider} ({reason}): {batch} picture(s) are inferred at a time since."
+        remedy = f"End what else uses its memory, or set detector.max_batch to {batch}."
+        message = " ".join(filter(None, (self._opened_message, self._smaller, remedy)))
+        self._local_status = replace(self._local_status, message=message)
+        self._report()
+        self.changed.notify()
 
     def _there_is_one(self) -> None:
         self._report()
@@ -231,12 +282,16 @@ class Judging:
         by_service = self._remote is not None and self._remote.breaker.is_closed
         stands_in = self._expects_remote and status.judges and not by_service
         who = "detector service" if by_service else "this machine" if stands_in else "nobody"
-        details = {"judged_by": who} if self._expects_remote else {}
+        details: dict[str, Detail] = {"judged_by": who} if self._expects_remote else {}
+        if self._here is not None:
+            details["batch"] = self._here.batch
+        error = status.message if status.state is DetectorState.DOWN or stands_in else None
+        smaller = self._smaller if status.judges else None
         self._health.report(
             "detector",
-            _health_of(status),
-            last_error=status.message if status.state is DetectorState.DOWN or stands_in else None,
-            still_works=_still_works(status),
+            HealthState.DEGRADED if smaller and _health_of(status) is HealthState.OK else _health_of(status),
+            last_error=" ".join(filter(None, (error, smaller))) or None,
+            still_works=_still_works(status) or ("Pictures are judged, fewer at a time." if smaller else None),
             remedy=status.message,
             model=status.model,
             provider=status.provider,
@@ -245,6 +300,10 @@ class Judging:
             breaker=self.remote_breaker.state.value if self._expects_remote else self.breaker.state.value,
             **details,
         )
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
 
 
 def _health_of(status: DetectorStatus) -> HealthState:

@@ -4,8 +4,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.clip import Clip, EventClip
@@ -51,19 +52,24 @@ async def get(connection: AsyncConnection, clip_id: int) -> Clip | None:
 
 async def of_events(connection: AsyncConnection, event_ids: Sequence[int]) -> Mapping[int, tuple[EventClip, ...]]:
     """Return the clips that show these events and can be played, by event id, in the order of their frames."""
+    found: dict[int, list[EventClip]] = {}
+    for row in await connection.execute(_shown(), {"events": list(event_ids)}):
+        found.setdefault(row.event_id, []).append(EventClip(row.clip_id, row.start))
+    return {event_id: tuple(shown) for event_id, shown in found.items()}
+
+
+@lru_cache
+def _shown() -> Select[tuple[int, int, float]]:
+    """Return the query for the clips of some events. Made once: making it costs more than the database needs for it."""
     start = func.min(frames.c.clip_offset_seconds)
-    query = (
+    return (
         select(detections.c.event_id, frames.c.clip_id, start.label("start"))
         .join(frames, frames.c.id == detections.c.frame_id)
         .join(clips, clips.c.id == frames.c.clip_id)
-        .where(detections.c.event_id.in_(event_ids), clips.c.pruned_at.is_(None))
+        .where(detections.c.event_id.in_(bindparam("events", expanding=True)), clips.c.pruned_at.is_(None))
         .group_by(detections.c.event_id, frames.c.clip_id)
         .order_by(detections.c.event_id, func.min(frames.c.captured_at), frames.c.clip_id)
     )
-    found: dict[int, list[EventClip]] = {}
-    for row in await connection.execute(query):
-        found.setdefault(row.event_id, []).append(EventClip(row.clip_id, row.start))
-    return {event_id: tuple(shown) for event_id, shown in found.items()}
 
 
 def _clip(row: AnyRow) -> Clip:

@@ -37,6 +37,15 @@ class NewFrame:
         return self.camera_id, self.content_hash
 
 
+@dataclass(frozen=True, slots=True)
+class SampledFrame:
+    """Of what camera a frame is, when it was taken, and where its file is."""
+
+    camera_id: str
+    captured_at: datetime
+    media_path: str
+
+
 async def add(connection: AsyncConnection, new: Sequence[NewFrame]) -> Mapping[tuple[str, str], int]:
     """Add frames and return the ids of those that were new, by key; content that a camera already has is left out."""
     if not new:
@@ -66,6 +75,15 @@ async def get_many(connection: AsyncConnection, frame_ids: Sequence[int]) -> Map
     """Return the frames that exist, by id."""
     rows = await connection.execute(select(frames).where(frames.c.id.in_(frame_ids)))
     return {row.id: _frame(row) for row in rows}
+
+
+async def sample(connection: AsyncConnection, most: int) -> Sequence[SampledFrame]:
+    """Return about `most` of the frames that have their files, evenly from all that were admitted; all where fewer."""
+    kept = frames.c.pruned_at.is_(None)
+    count = (await connection.execute(select(func.count()).where(kept).select_from(frames))).scalar_one()
+    query = select(frames.c.camera_id, frames.c.captured_at, frames.c.media_path).where(kept).order_by(frames.c.id)
+    rows = await connection.execute(query.where(frames.c.id % max(1, -(-count // most)) == 0))
+    return [SampledFrame(row.camera_id, row.captured_at, row.media_path) for row in rows]
 
 
 async def latest(connection: AsyncConnection, camera_id: str) -> Frame | None:

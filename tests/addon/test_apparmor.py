@@ -27,6 +27,13 @@ def test_the_folders_of_the_app_may_be_written() -> None:
         assert {"r", "w", "k"} <= set(granted[folder]), folder
 
 
+def test_the_devices_of_the_app_may_be_used_and_no_other_ones() -> None:
+    devices = re.findall(r"^  (/dev/dri/renderD\S*) rw,$", PROFILE.read_text(), re.MULTILINE)
+    assert devices == ["/dev/dri/renderD*"]
+    assert {device.rstrip("0123456789") for device in read_config()["devices"]} == {"/dev/dri/renderD"}
+    assert {"full_access", "video", "privileged", "devicetree"} & set(read_config()) == set()
+
+
 def test_what_is_written_is_never_run_and_what_is_run_is_never_written() -> None:
     rules = re.findall(r"^ +(?:owner )?([/@]\S*) (\w+),$", PROFILE.read_text(), re.MULTILINE)
     assert len(rules) > 10

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,12 @@ from inference_server.settings import ENVIRONMENT_PREFIX, Settings
 from tests.addon.dockerfile import read_stages
 from tests.addon.files import ADDON, ROOT, read_config, read_project
 
-_, BUILD, FINAL = read_stages()
+STAGES = read_stages()
+FINAL = STAGES[-1]
+BY_NAME = {stage.name: stage for stage in STAGES}
+BUILD = BY_NAME["build"]
+MACHINES = {"amd64": "amd64", "aarch64": "arm64"}
+"""The Supervisor's names of processors, and Docker's."""
 EXTRAS = {"clips", "postgres", "redis"}
 """What the image can do beyond the smallest installation."""
 NOT_SETTINGS = {"HSI_APP_OPTIONS_FILE"}
@@ -34,23 +40,52 @@ def test_what_is_copied_exists_and_nothing_else_reaches_the_build() -> None:
 
 def test_build_and_final_stage_share_the_python_of_the_project() -> None:
     version = (ROOT / ".python-version").read_text().strip()
-    assert BUILD.base == FINAL.base == f"python:{version}-slim-trixie"
+    bases = {BUILD.base, *(BY_NAME[f"system-{machine}"].base for machine in MACHINES.values())}
+    assert bases == {f"python:{version}-slim-trixie"}
+
+
+def test_each_processor_of_the_app_has_its_stages() -> None:
+    assert (BY_NAME["built"].base, FINAL.base) == ("build-${TARGETARCH}", "system-${TARGETARCH}")
+    for arch in read_config()["arch"]:
+        assert BY_NAME[f"build-{MACHINES[arch]}"].base == "build"
 
 
 def test_the_environment_is_taken_over_whole() -> None:
     home = BUILD.environment["UV_PROJECT_ENVIRONMENT"]
-    assert [copy.words for copy in FINAL.all("COPY") if "--from=build" in copy.flags] == [[home, home]]
+    assert [copy.words for copy in FINAL.all("COPY") if "--from=built" in copy.flags] == [[home, home]]
     assert FINAL.environment["PATH"].startswith(f"{home}/bin:")
 
 
+def test_intels_library_and_driver_come_together_and_for_its_processors_alone() -> None:
+    [sync] = BY_NAME["build-amd64"].all("RUN")
+    assert ("--extra", "openvino") in set(pairwise(sync.words))
+    [install] = BY_NAME["system-amd64"].all("RUN")
+    assert {"ocl-icd-libopencl1", "/intel/*.deb", "ldconfig"} <= set(install.words)
+    assert "--mount=type=bind,from=intel,target=/intel" in install.flags
+    assert [BY_NAME[name].instructions for name in ("build-arm64", "system-arm64")] == [[], []]
+
+
+def test_what_is_fetched_is_checked() -> None:
+    fetched = BY_NAME["intel"].all("ADD")
+    assert {fetch.words[0].rsplit("/", 1)[-1].partition("_")[0] for fetch in fetched} == {
+        "intel-igc-core-2",
+        "intel-igc-opencl-2",
+        "intel-opencl-icd",
+        "libigdgmm12",
+    }
+    for fetch in fetched:
+        assert fetch.words[0].startswith("https://github.com/intel/")
+        assert re.fullmatch(r"--checksum=sha256:[0-9a-f]{64}", fetch.flags[0])
+
+
 def test_the_lock_decides_and_nothing_for_development_comes_along() -> None:
-    syncs = [run.words for run in BUILD.all("RUN")]
-    assert len(syncs) == 2
+    syncs = [run.words for name in ("build", "build-amd64") for run in BY_NAME[name].all("RUN")]
+    assert len(syncs) == 3
     for words in syncs:
         assert words[:2] == ["uv", "sync"]
         assert {"--frozen", "--no-default-groups"} <= set(words)
         assert {extra for flag, extra in pairwise(words) if flag == "--extra"} >= EXTRAS
-    assert "--no-editable" in syncs[-1]
+    assert all("--no-editable" in words for words in syncs[1:])
 
 
 def test_every_variable_is_a_setting() -> None:

@@ -12,10 +12,10 @@ import pytest
 from tests.addon.dockerfile import read_stages
 from tests.addon.files import ROOT
 
-_, BUILD, _ = read_stages()
+BUILD, BUILD_AMD64 = (stage for stage in read_stages() if stage.name in {"build", "build-amd64"})
 LARGEST_MEGABYTES = 250
-LARGEST_MEGABYTES_WITH_EXTRAS = 400
-EXTRAS = {"asyncpg", "av", "av.libs", "redis"}
+LARGEST_MEGABYTES_WITH_EXTRAS = 600
+EXTRAS = {"asyncpg", "av", "av.libs", "openvino", "redis"}
 """Folders of the extras, which a plain installation may do without."""
 UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
@@ -34,7 +34,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("src"), tmp_path_factory.mktemp("opt") / "hsi"
     variables = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     variables |= BUILD.environment | {"UV_PROJECT_ENVIRONMENT": str(target), "UV_PYTHON": sys.executable}
-    for instruction in BUILD.instructions:
+    for instruction in BUILD.instructions + BUILD_AMD64.instructions:
         if instruction.keyword == "COPY" and not instruction.flags:
             _copy(instruction.words[:-1], source)
         if instruction.keyword == "RUN":
@@ -82,6 +82,16 @@ def test_nothing_for_development_or_home_assistant_is_in_it(environment: Path) -
 def test_it_is_small(environment: Path) -> None:
     assert _megabytes(environment, without=EXTRAS) < LARGEST_MEGABYTES
     assert _megabytes(environment, without=set()) < LARGEST_MEGABYTES_WITH_EXTRAS
+
+
+def test_openvino_is_there_without_what_reports_to_its_maker(environment: Path) -> None:
+    code = (
+        "from importlib.util import find_spec as f; print(bool(f('openvino')), bool(f('openvino_telemetry'))); "
+        "from inference_server.hardware.intel import openvino_devices; print(*openvino_devices())"
+    )
+    found, devices = run(environment, "python", "-c", code).splitlines()
+    assert found == "True False"
+    assert "CPU" in devices.split()
 
 
 def _megabytes(environment: Path, without: set[str]) -> float:

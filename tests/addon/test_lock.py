@@ -16,8 +16,8 @@ MACHINES = {"aarch64": "aarch64", "amd64": "x86_64"}
 GLIBC_MINOR = 41
 """Debian trixie has glibc 2.41."""
 
-EXTRAS = ("clips", "postgres", "redis")
-"""Of the image."""
+EXTRAS = ("clips", "openvino", "postgres", "redis")
+"""Of the image; openvino for one of the processors."""
 
 WITHOUT_COMPILER = {"pyftpdlib"}
 """Published as pure Python source alone, from which a wheel is built without a compiler."""

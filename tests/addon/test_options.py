@@ -32,6 +32,8 @@ OTHER_VALUES = {
     "ftp.passive_address": "192.168.1.10",
     "detector.model": "yolov3-tiny",
     "detector.model_file": "/share/models/mine.onnx",
+    "detector.backend": "openvino",
+    "detector.device": "gpu",
     "detector.confidence": 0.5,
     "detector.threads": 2,
     "batch.idle_seconds": 20,

@@ -34,7 +34,10 @@ class FakeServer:
         self.asked: list[Json] = []
         self.failure: web.Response | None = None
         self.tells_replays = True
+        self.refuses_homes: tuple[int, str] | None = None
+        self.home_refused = asyncio.Event()
         self.requests: list[str] = []
+        self.homes: asyncio.Queue[Json] = asyncio.Queue()
         self.subscriptions: list[int | None] = []
         self.subscribed = asyncio.Event()
         self._subscribers: set[web.WebSocketResponse] = set()
@@ -55,6 +58,7 @@ class FakeServer:
         app.router.add_delete("/api/cameras/{camera_id}", self._delete_camera)
         app.router.add_post("/api/cameras/{camera_id}/view/accept", self._accept_view)
         app.router.add_post("/api/dead_letters/replay", self._replay)
+        app.router.add_put("/api/context", self._told_home)
         app.router.add_get("/api/cameras/{camera_id}/latest.jpg", self._picture)
         app.router.add_get("/api/events/{event_id}/snapshot.jpg", self._picture)
         app.router.add_get("/api/clips/{clip_id}/video", self._clip)
@@ -207,6 +211,14 @@ class FakeServer:
         if self.cameras[camera_id]["view_problems"]:
             await self.push("camera_updated", camera=camera)
         return web.json_response(camera)
+
+    async def _told_home(self, request: web.Request) -> web.Response:
+        if self.refuses_homes:
+            self.home_refused.set()
+            return problem(*self.refuses_homes)
+        told = await request.json()
+        await self.homes.put(told)
+        return web.json_response(told | {"told_at": "2026-11-24T08:00:00Z", "stale": False})
 
     async def _replay(self, request: web.Request) -> web.Response:
         if refusal := self._refusal(request):

@@ -61,7 +61,7 @@ def test_a_problem_ends_with_1_and_its_remedy(
     (place,) = [number for number, line in enumerate(lines) if line.startswith("PROBLEM")]
     assert lines[place].split()[1] == "database"
     assert "restore a backup" in lines[place + 1]
-    assert " 1 problems" in lines[-1]
+    assert " 1 problem," in lines[-1]
     assert _snapshot(data) == before
 
 

@@ -41,11 +41,12 @@ sys.exit(cli.main(sys.argv[2:]))
 """
 
 
-def know(monkeypatch: pytest.MonkeyPatch, *entries: ModelEntry) -> None:
-    """Have a catalogue of these models."""
+def know(monkeypatch: pytest.MonkeyPatch, *entries: ModelEntry, free: int = 1 << 40) -> None:
+    """Have a catalogue of these models, and room for so many bytes."""
 
     def store(settings: Settings) -> ModelStore:
-        return ModelStore(settings.models_folder, catalogue=entries, offline=settings.models.offline_folder)
+        offline = settings.models.offline_folder
+        return ModelStore(settings.models_folder, catalogue=entries, offline=offline, free=lambda _folder: free)
 
     monkeypatch.setattr(command, "_store", store)
 
@@ -101,6 +102,32 @@ async def test_models_are_pulled_listed_verified_and_removed(
     assert "other is not installed" in capsys.readouterr().err
 
 
+async def test_a_whole_tier_is_pulled_once_there_is_room_for_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    monkeypatch.setenv("HSI_HARDWARE__TIER", "cpu")
+    async with FileServer(CONTENT) as server:
+        sample = sample_model(server.url(), CONTENT)
+        names = ("yolo26n", "osnet-x0-25", "other")
+        files = {name: replace(sample.files[0], file_name=f"{name}.bin") for name in names}
+        entries = [replace(sample, id=name, files=(file,)) for name, file in files.items()]
+        know(monkeypatch, *entries, free=(100 << 20) + len(CONTENT))
+        assert await run("pull", "--all-for", "cpu") == 1
+        assert "All of them together needs" in capsys.readouterr().err
+        assert server.ranges == []
+        know(monkeypatch, *entries, free=(100 << 20) + 2 * len(CONTENT))
+        assert await run("pull", "--all-for", "auto") == 0
+        assert await run("pull", "--all-for", "cpu") == 0, "nothing is missing, so no room is needed"
+    err = capsys.readouterr().err
+    assert "The tier cpu: yolo26n, osnet-x0-25" in err
+    assert "2.0 MB to download; 2.0 MB of disk in" in err
+    assert "where 106.9 MB are free" in err
+    assert {path.name for path in (data / "models" / "downloads").glob("*.bin")} == {"yolo26n.bin", "osnet-x0-25.bin"}
+    with pytest.raises(SystemExit):
+        await run("pull", "--all-for", "nvidia-9000")
+    assert "nvidia-24gb" in capsys.readouterr().err
+
+
 async def test_one_that_fails_stops_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +179,7 @@ async def test_a_detector_is_imported_used_and_protected(
     assert await run("pull") == 0
     assert capsys.readouterr().out.rstrip() == str(data / "models" / "street.onnx")
     assert await run("remove", "street") == 1
-    assert "is the detector that the settings mean" in capsys.readouterr().err
+    assert "is the detector that the settings mean. Choose another one" in capsys.readouterr().err
     assert await run("remove", "street", "--force") == 0
 
 

@@ -23,7 +23,7 @@ from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
-from inference_server.pipeline.detect import DetectStage
+from inference_server.pipeline.detect import BATCH, DetectStage
 from inference_server.pipeline.explaining import NOT_EXPLAINED, Explaining
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.inference import InferenceThreads
@@ -135,7 +135,10 @@ class Bench:
         async def resolve() -> ResolvedModel:
             return MODEL
 
-        await self.judging.load(resolve, lambda _model: Opened(self.detector))
+        async def opened(_model: ResolvedModel) -> Opened:
+            return Opened(self.detector, batch=BATCH)
+
+        await self.judging.load(resolve, opened)
 
     def picture(
         self,

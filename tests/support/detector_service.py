@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from inference_server.core.detection import Box, Detection, Label
 from inference_server.detection.backends.opening import Opened
 from inference_server.detection.detector import Detector, Picture
-from inference_server.detector_service.service import DetectorService
+from inference_server.detector_service.service import DetectorService, Engines
+from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import DetectorServiceSettings, DetectorSettings, Settings
 from scripts.development.process import free_port
@@ -96,6 +97,7 @@ async def running_service(
     max_batch: int = 1,
     port: int | None = None,
     loaded: bool = True,
+    engines: Engines | None = None,
     **service: Any,
 ) -> AsyncIterator[RunningService]:
     """Give a service with this detector, or what builds one, that has loaded it."""
@@ -109,7 +111,11 @@ async def running_service(
             host="127.0.0.1", port=port or free_port(), token=SecretStr(TOKEN), **service
         ),
     )
-    made = DetectorService(settings, lambda model: Opened(detector(model) if callable(detector) else detector))
+
+    def opened(model: ResolvedModel, _no_room: ModelUnavailable | None) -> Opened:
+        return Opened(detector(model) if callable(detector) else detector, batch=max_batch)
+
+    made = DetectorService(settings, opened, engines=engines or (lambda _judging, _health, _places: None))
     stop = asyncio.Event()
     running = asyncio.create_task(made.run(stop))
     port_known = asyncio.ensure_future(asyncio.wait_for(made.port, PATIENCE_SECONDS))

@@ -23,12 +23,13 @@ from inference_server.core.detection import Box, Detection, Label, Track, ZoneTy
 from inference_server.core.event import EndReason, Event
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
-from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed, ModelMemory
 from inference_server.core.prompt import PromptKind
 from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
 from inference_server.core.status import AnalystState, AnalystStatus, DetectorState, DetectorStatus, QueueStatus
 from inference_server.core.zone import Zone, ZoneShape, rectangle
+from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
 from inference_server.hardware.machine import Machine
 from inference_server.ingest.admission import Gate
@@ -177,7 +178,13 @@ class Home:
         """Have a catalogue of these models, and room for so many bytes; call it before `context`."""
         folder = self.media.root.parent / "models"
         self.store = ModelStore(folder, catalogue=catalogue, free=lambda _folder: free)
-        self.models = ModelJobs(self.store, self.clock, parallel=2, in_use=lambda: self.detector.model)
+        self.models = ModelJobs(
+            self.store,
+            self.clock,
+            parallel=2,
+            in_use=lambda: self.detector.model,
+            validate=detector_trial(self.settings.detector),
+        )
 
     def context(self, limits: ApiLimits | None = None) -> ApiContext:
         """Return what the API gets."""
@@ -407,7 +414,7 @@ def sample_model(url: str = "http://127.0.0.1:9/sample.bin", content: bytes = b"
         capability=Capability.DEPTH,
         purpose="Tries the rest.",
         licence=Licence("MIT", commercial_use=True),
-        memory=MemoryNeed(10, MemoryBasis.MEASURED),
+        memory=ModelMemory(MemoryNeed(10, MemoryBasis.MEASURED), MemoryNeed(10, MemoryBasis.MEASURED)),
         device=DeviceNeed.CPU,
         files=(weights,),
     )

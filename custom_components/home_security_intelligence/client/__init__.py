@@ -16,12 +16,15 @@ from .errors import (
     ServerTooOld,
     WrongServer,
 )
+from .models import AlarmState, HomeContext
 from .rest import HsiClient
 from .session import HsiSession
 
 __all__ = [
     "Address",
+    "AlarmState",
     "CannotConnect",
+    "HomeContext",
     "HsiClient",
     "HsiError",
     "HsiSession",

@@ -37,6 +37,33 @@ class DetectorState(StrEnum):
     DOWN = "down"
 
 
+class AlarmState(StrEnum):
+    """The states of an alarm panel that the server knows."""
+
+    DISARMED = "disarmed"
+    ARMED_HOME = "armed_home"
+    ARMED_AWAY = "armed_away"
+    ARMED_NIGHT = "armed_night"
+    ARMED_VACATION = "armed_vacation"
+    ARMED_CUSTOM_BYPASS = "armed_custom_bypass"
+    ARMING = "arming"
+    PENDING = "pending"
+    TRIGGERED = "triggered"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeContext:
+    """The state of the home; None is unknown."""
+
+    people_home: int | None = None
+    alarm: AlarmState | None = None
+    sun_is_up: bool | None = None
+
+    def dump(self) -> dict[str, int | str | None]:
+        """Return the wire format."""
+        return {"people_home": self.people_home, "alarm": self.alarm, "sun_is_up": self.sun_is_up}
+
+
 @dataclass(frozen=True, slots=True)
 class Risk:
     """A score and its level; the level is None when a newer server uses one we do not know."""

@@ -21,7 +21,7 @@ from .errors import (
     RequestRefused,
 )
 from .fields import Fields
-from .models import Server
+from .models import HomeContext, Server
 from .session import HsiSession
 
 TIMEOUT: Final = ClientTimeout(total=10)
@@ -91,18 +91,29 @@ class HsiClient:
         """Make the server take what a camera sees now for its view."""
         await self._request("POST", f"api/cameras/{camera_id}/view/accept")
 
+    async def tell_home(self, context: HomeContext) -> None:
+        """Tell the server the state of the home."""
+        await self._request("PUT", "api/context", body=context.dump())
+
     async def replay_dead_letters(self) -> None:
         """Make the server try again whatever failed for good."""
         await self._request("POST", "api/dead_letters/replay", timeout=LONG_TIMEOUT)
 
     async def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, timeout: ClientTimeout = TIMEOUT
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: Mapping[str, int | str | None] | None = None,
+        timeout: ClientTimeout = TIMEOUT,
     ) -> bytes:
         try:
             async with self._http.request(
                 method,
                 self.address.url / path,
                 params=query,
+                json=body,
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=timeout,
                 allow_redirects=False,

@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Models: what there is, and installing and removing them."""
 
+import asyncio
 from http import HTTPMethod
 from types import NoneType
 from typing import Annotated
 
 from pydantic import Field
 
+from inference_server.api.bodies import Sent
 from inference_server.api.context import ApiContext
-from inference_server.api.model_objects import ModelObject, PullObject, model_object, pull_object
+from inference_server.api.model_objects import (
+    ImportedModelObject,
+    ModelObject,
+    PullObject,
+    imported_model_object,
+    model_object,
+    pull_object,
+)
 from inference_server.api.problems import ProblemCode, ProblemError
 from inference_server.api.routing import AnyRoute, Parameters, Route
 from inference_server.api.schema import WireObject
@@ -25,6 +34,7 @@ _CODES = {
     ModelProblem.BUSY: ProblemCode.MODEL_BUSY,
     ModelProblem.UNPINNED: ProblemCode.MODEL_UNPINNED,
     ModelProblem.NO_SPACE: ProblemCode.DISK_NEARLY_FULL,
+    ModelProblem.REFUSED: ProblemCode.MODEL_REFUSED,
 }
 
 
@@ -47,6 +57,18 @@ class PullQuery(OneModel):
     accept_unpinned: Annotated[bool, Field(description="Take files too of which nobody has published a digest.")] = (
         False
     )
+
+
+class NewModelFile(Parameters):
+    """Sends a file of a model."""
+
+    model_id: Annotated[
+        ModelId | None, Field(description="Which model it is to be; needed unless it is published.")
+    ] = None
+    name: Annotated[
+        str, Field(max_length=255, description="What the file is called, where it is not sent in a form.")
+    ] = ""
+    body: Sent
 
 
 class RemovalQuery(OneModel):
@@ -73,6 +95,18 @@ async def pull(context: ApiContext, asked: PullQuery) -> PullObject:
     """Let a model be installed."""
     try:
         return pull_object(context.models.ask(asked.model_id, accept_unpinned=asked.accept_unpinned))
+    except ModelUnavailable as error:
+        raise _problem(error) from error
+
+
+async def take_in(context: ApiContext, asked: NewModelFile) -> ImportedModelObject:
+    """Receive a file of a model, and install it."""
+    try:
+        with context.models.receiving(asked.body.size) as incoming:
+            async for piece in asked.body.pieces(context.limits.model_seconds):
+                await asyncio.to_thread(incoming.write, piece)
+            name = asked.body.name or asked.name
+            return imported_model_object(await context.models.take_in(incoming, name, asked.model_id))
     except ModelUnavailable as error:
         raise _problem(error) from error
 
@@ -105,6 +139,25 @@ ROUTES: tuple[AnyRoute, ...] = (
         parameters=Parameters,
         answer=ModelList,
         handler=list_all,
+    ),
+    Route(
+        method=HTTPMethod.POST,
+        path="/api/models/import",
+        summary="Take in the file of a model, as the body or as the one file of a form",
+        scope=Scope.ADMIN,
+        parameters=NewModelFile,
+        answer=ImportedModelObject,
+        handler=take_in,
+        created=lambda _answer: True,
+        max_body=lambda context: context.models.most_import_bytes,
+        problems=(
+            ProblemCode.MODEL_REFUSED,
+            ProblemCode.MODEL_BUSY,
+            ProblemCode.DISK_NEARLY_FULL,
+            ProblemCode.TOO_LARGE,
+            ProblemCode.TOO_SLOW,
+            ProblemCode.STORAGE_DOWN,
+        ),
     ),
     Route(
         path="/api/models/{model_id}",

@@ -2,7 +2,6 @@
 """Zones of a camera's picture."""
 
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPMethod
 from types import NoneType
 from typing import Annotated, Any
@@ -14,8 +13,8 @@ from inference_server.api.context import ApiContext
 from inference_server.api.problems import ProblemCode, camera_not_found, invalid_request, zone_not_found
 from inference_server.api.routes.cameras import OneCamera
 from inference_server.api.routing import AnyRoute, Route, RowId
-from inference_server.api.schema import DetectionObject, WireObject, detections
-from inference_server.core.detection import Label, Sighting, ZoneType
+from inference_server.api.schema import WireObject
+from inference_server.core.detection import Label, ZoneType
 from inference_server.core.polygon import Point
 from inference_server.core.zone import (
     MAX_ZONE_POINTS,
@@ -23,16 +22,10 @@ from inference_server.core.zone import (
     Line,
     Zone,
     ZoneShape,
-    ranked,
     rectangle,
-    zone_of,
 )
-from inference_server.storage import cameras, frames, zones
-from inference_server.storage.rows import LARGEST_ID
+from inference_server.storage import cameras, zones
 from inference_server.storage.tokens import Scope
-
-MOST_SHOWN = 500
-"""Detections that a test names one by one."""
 
 Points = Annotated[tuple[Point, ...], Field(max_length=MAX_ZONE_POINTS)]
 Rectangle = tuple[float, float, float, float]
@@ -127,43 +120,10 @@ class ChangedZone(OneZone):
     body: ZoneChange
 
 
-class ZoneTrial(BaseModel):
-    """A zone that may not be stored, and the stored pictures that it is tried on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    zone: ZoneBody
-    zone_id: RowId | None = None
-    """The stored zone that it would be instead of."""
-    hours: Annotated[float, Field(gt=0, le=720)] = 24.0
-    frames: Annotated[int, Field(ge=1, le=200)] = 50
-
-
-class TriedZone(OneCamera):
-    """Names a camera, and a zone to try."""
-
-    body: ZoneTrial
-
-
-class TriedDetection(DetectionObject):
-    """A detection, and why it is not in the zone; null when it is."""
-
-    objection: str | None
-
-
-class ZoneTrialResult(WireObject):
-    """How many stored detections would be in a zone and how many not; the newest of them one by one."""
-
-    frames: int
-    inside: int
-    outside: int
-    items: tuple[TriedDetection, ...]
-
-
 async def list_all(context: ApiContext, asked: OneCamera) -> ZoneList:
     """Return a camera's zones."""
     async with context.database.reading() as connection:
-        await _check_camera(connection, asked.camera_id)
+        await check_camera(connection, asked.camera_id)
         found = await zones.of_camera(connection, asked.camera_id)
     return ZoneList(items=tuple(_object(zone) for zone in found))
 
@@ -179,7 +139,7 @@ async def add(context: ApiContext, asked: NewZone) -> ZoneObject:
     shape = asked.body.shape()
     async with context.database.writing() as connection:
         await cameras.lock(connection, [asked.camera_id])
-        await _check_camera(connection, asked.camera_id)
+        await check_camera(connection, asked.camera_id)
         known = await zones.of_camera(connection, asked.camera_id)
         if len(known) >= MAX_ZONES:
             raise invalid_request(f"A camera has at most {MAX_ZONES} zones.", "Remove or change one of them.")
@@ -206,55 +166,19 @@ async def remove(context: ApiContext, asked: OneZone) -> None:
     """Remove a zone."""
     async with context.database.writing() as connection:
         await cameras.lock(connection, [asked.camera_id])
-        await _check_camera(connection, asked.camera_id)
+        await check_camera(connection, asked.camera_id)
         if not await zones.remove(connection, asked.camera_id, asked.zone_id):
             raise zone_not_found(asked.camera_id, asked.zone_id)
 
 
-async def attempt(context: ApiContext, asked: TriedZone) -> ZoneTrialResult:
-    """Say which stored detections would be in a zone, among the zones that there are."""
-    trial = asked.body
-    since = context.clock.now() - timedelta(hours=trial.hours)
-    async with context.database.reading() as connection:
-        await _check_camera(connection, asked.camera_id)
-        others = [zone for zone in await zones.of_camera(connection, asked.camera_id) if zone.id != trial.zone_id]
-        seen = await frames.recent(connection, asked.camera_id, since=since, limit=trial.frames)
-    tried = Zone(trial.zone_id or LARGEST_ID, asked.camera_id, trial.zone.shape())
-    order = ranked([*others, tried])
-    items = [item for sighting in seen for item in _tried(sighting, tried, order)]
-    inside = sum(item.objection is None for item in items)
-    return ZoneTrialResult(
-        frames=len(seen), inside=inside, outside=len(items) - inside, items=tuple(items[:MOST_SHOWN])
-    )
-
-
-def _tried(sighting: Sighting, tried: Zone, order: tuple[Zone, ...]) -> list[TriedDetection]:
-    return [
-        TriedDetection(**dict(shown), objection=_objection(sighting, number, tried, order))
-        for number, shown in enumerate(detections([sighting]))
-    ]
-
-
-def _objection(sighting: Sighting, number: int, tried: Zone, order: tuple[Zone, ...]) -> str | None:
-    found = sighting.detections[number]
-    objection = tried.shape.objection(found, sighting.width, sighting.height)
-    if objection is not None:
-        return objection
-    if not tried.shape.enabled:
-        return "the zone is not enabled"
-    winner = zone_of(found, sighting.width, sighting.height, order)
-    if winner is not None and winner != tried:
-        return f'the zone "{winner.shape.name}" has precedence there'
-    return None
-
-
-async def _check_camera(connection: AsyncConnection, camera_id: str) -> None:
+async def check_camera(connection: AsyncConnection, camera_id: str) -> None:
+    """Raise ProblemError for a camera that there is not."""
     if not await cameras.get_many(connection, [camera_id]):
         raise camera_not_found(camera_id)
 
 
 async def _zone(connection: AsyncConnection, asked: OneZone) -> Zone:
-    await _check_camera(connection, asked.camera_id)
+    await check_camera(connection, asked.camera_id)
     if (zone := await zones.get(connection, asked.camera_id, asked.zone_id)) is None:
         raise zone_not_found(asked.camera_id, asked.zone_id)
     return zone
@@ -270,13 +194,13 @@ def _object(zone: Zone) -> ZoneObject:
     return ZoneObject(id=zone.id, **fields)
 
 
-_ZONES = "/api/cameras/{camera_id}/zones"
-_ZONE = f"{_ZONES}/{{zone_id}}"
-_NOT_FOUND = (ProblemCode.CAMERA_NOT_FOUND, ProblemCode.ZONE_NOT_FOUND)
+ZONES = "/api/cameras/{camera_id}/zones"
+_ZONE = f"{ZONES}/{{zone_id}}"
+NOT_FOUND = (ProblemCode.CAMERA_NOT_FOUND, ProblemCode.ZONE_NOT_FOUND)
 
 ROUTES: tuple[AnyRoute, ...] = (
     Route(
-        path=_ZONES,
+        path=ZONES,
         summary="A camera's zones",
         scope=Scope.READ,
         parameters=OneCamera,
@@ -286,7 +210,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     ),
     Route(
         method=HTTPMethod.POST,
-        path=_ZONES,
+        path=ZONES,
         summary="Add a zone",
         scope=Scope.INTEGRATION,
         parameters=NewZone,
@@ -296,23 +220,13 @@ ROUTES: tuple[AnyRoute, ...] = (
         created=lambda _zone: True,
     ),
     Route(
-        method=HTTPMethod.POST,
-        path=f"{_ZONES}/test",
-        summary="Which stored detections would be in a zone, and why others are not",
-        scope=Scope.READ,
-        parameters=TriedZone,
-        answer=ZoneTrialResult,
-        handler=attempt,
-        problems=(ProblemCode.CAMERA_NOT_FOUND, ProblemCode.TOO_SLOW),
-    ),
-    Route(
         path=_ZONE,
         summary="One zone",
         scope=Scope.READ,
         parameters=OneZone,
         answer=ZoneObject,
         handler=get,
-        problems=_NOT_FOUND,
+        problems=NOT_FOUND,
     ),
     Route(
         method=HTTPMethod.PATCH,
@@ -322,7 +236,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         parameters=ChangedZone,
         answer=ZoneObject,
         handler=change,
-        problems=(*_NOT_FOUND, ProblemCode.TOO_SLOW),
+        problems=(*NOT_FOUND, ProblemCode.TOO_SLOW),
     ),
     Route(
         method=HTTPMethod.DELETE,
@@ -332,6 +246,6 @@ ROUTES: tuple[AnyRoute, ...] = (
         parameters=OneZone,
         answer=NoneType,
         handler=remove,
-        problems=_NOT_FOUND,
+        problems=NOT_FOUND,
     ),
 )

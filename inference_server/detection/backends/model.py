@@ -22,11 +22,15 @@ _EXPECTED = "one input, float32 [N, 3, S, S]"
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What a model takes: float32 [N, 3, size, size] under this name; `batch` is N where it is fixed."""
+    """What a model takes: float32 [N, 3, size, size] under this name.
+
+    `batch` is N where it is fixed; `most` is what it is at most, where the model says that.
+    """
 
     name: str
     size: int
     batch: int | None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A detector made of a network that some library runs, and of the same steps before and after it for all of them."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import batched
@@ -10,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_server.core.detection import Detection
-from inference_server.core.memory import return_free_memory
+from inference_server.core.memory import is_out_of_memory, return_free_memory
 from inference_server.detection.backends.model import MOST_OUTPUT_BYTES, ModelInput, check_task
+from inference_server.detection.backends.provider import batch_of
 from inference_server.detection.detector import Picture
 from inference_server.detection.errors import DetectorUnusable
 from inference_server.detection.postprocess import read_layout
 from inference_server.detection.preprocess import empty_batch, place
 from inference_server.settings import DetectorSettings
+
+_LOGGER = logging.getLogger(__name__)
 
 PARALLEL = 2
 """Two pictures at a time, each on half of the threads: while one is decoded the other one is inferred, and no thread
@@ -88,18 +92,38 @@ class NetworkDetector:
         """How many calls of `detect` are worth making at a time; they share the threads of the settings."""
         return self._network.parallel
 
+    @property
+    def batch(self) -> int:
+        """How many pictures one inference takes at most: what the model has fixed, the settings, or what suits it."""
+        given = self._network.input
+        suits = self._settings.max_batch or batch_of(self._network.provider)
+        return given.batch or min(suits, given.most or suits)
+
     def detect(self, pictures: Sequence[Picture]) -> list[tuple[Detection, ...]]:
         """Return each picture's detections, best first, with boxes in pixels of the frame."""
-        size = self._network.input.batch or self._settings.max_batch
-        return [found for group in batched(pictures, size) for found in self._detect_group(group)]
+        return [found for group in batched(pictures, self.batch) for found in self._detect_group(group)]
 
     def _trial_run(self) -> tuple[int, ...]:
-        """Run once on grey and return the output's shape: what a model states of itself may leave it open."""
-        count = self._network.input.batch or 1
+        """Run on grey and return the output's shape: what a model states of itself may leave it open.
+
+        One picture and the largest batch: some models take any number and answer for one. Where the memory does not
+        last for that many, the batches become smaller later.
+        """
+        shape = self._tried(self._network.input.batch or 1)
+        try:
+            self._tried(self.batch)
+        except DetectorUnusable as error:
+            if error.__cause__ is None or not is_out_of_memory(error.__cause__):
+                raise
+            _LOGGER.warning("%s has no memory for %d pictures at a time", self.provider, self.batch)
+        return shape
+
+    def _tried(self, count: int) -> tuple[int, ...]:
         try:
             output = self._network.run(empty_batch(count, self._network.input.size))
         except Exception as error:  # the libraries' errors have no common base class
-            raise DetectorUnusable(f"the trial run failed: {error}") from error
+            of = f" with {count} pictures" if count > 1 else ""
+            raise DetectorUnusable(f"the trial run{of} failed: {error}") from error
         if output.nbytes > MOST_OUTPUT_BYTES * count:
             raise DetectorUnusable(
                 f"at most {MOST_OUTPUT_BYTES >> 20} MiB of output for a picture were expected; found {output.shape}, "

@@ -6,7 +6,9 @@ session really runs on is compared with what was asked for.
 """
 
 import math
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -17,6 +19,7 @@ import onnxruntime
 
 from inference_server.detection.backends.model import ModelInput, RawInput, check_outputs, read_input
 from inference_server.detection.backends.network import PARALLEL, Floats, threads_of
+from inference_server.detection.backends.provider import GPU_BATCH
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
 from inference_server.settings import DetectorSettings, Precision
 
@@ -50,9 +53,12 @@ class OnnxNetwork:
         Raises BackendUnavailable where the provider cannot be had, DetectorUnusable for a file that cannot serve.
         """
         _require(provider)
+        if provider is not Provider.CPU:
+            _find_cuda()
         threads = threads_of(settings)
         self._parallel = min(PARALLEL, threads)
-        self._session = _open(path, math.ceil(threads / self._parallel), _providers(provider, settings, engines))
+        chosen = _providers(provider, path, settings, engines)
+        self._session = _open(path, math.ceil(threads / self._parallel), chosen)
         if (got := self.provider) != provider:
             raise BackendUnavailable(f"ONNX Runtime dropped {provider} and took {got}", _DRIVER_REMEDY)
         self._metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -104,6 +110,15 @@ def _require(provider: Provider) -> None:
     raise BackendAbsent(reason, GPU_REMEDY)
 
 
+def _find_cuda() -> None:
+    """Load CUDA and cuDNN from the packages that the extra gpu installs: the providers look on the system's path alone.
+
+    What is not there is left to the provider, which says what it lacks. The library prints; stdout is for answers.
+    """
+    with redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()
+
+
 def _is_installed(name: str) -> bool:
     try:
         distribution(name)
@@ -113,7 +128,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _providers(
-    provider: Provider, settings: DetectorSettings, engines: Path | None
+    provider: Provider, path: Path, settings: DetectorSettings, engines: Path | None
 ) -> list[Provider | tuple[Provider, dict[str, str]]]:
     """Return the providers in order of preference, each with its options."""
     # Without this 32-bit numbers are rounded to 19 bits on the way into a multiplication.
@@ -124,11 +139,24 @@ def _providers(
         case Provider.CUDA:
             return [cuda, Provider.CPU]
         case Provider.TENSORRT:
-            options = {"trt_fp16_enable": str(settings.precision is Precision.F16)}
+            options = {
+                "trt_fp16_enable": str(settings.precision is Precision.F16),
+                "trt_int8_enable": str(settings.precision is Precision.INT8),
+            }
+            options |= _profile(model_input(path, settings), settings.max_batch or GPU_BATCH)
             if engines is not None:
                 engines.mkdir(parents=True, exist_ok=True)
                 options |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(engines)}
             return [(Provider.TENSORRT, options), cuda, Provider.CPU]
+
+
+def _profile(given: ModelInput, most: int) -> dict[str, str]:
+    """Return the batches for which TensorRT builds: without them it builds anew, for minutes, at each larger one."""
+    if given.batch is not None:
+        return {}
+    sides = f"3x{given.size}x{given.size}"
+    counts = {"min": 1, "opt": most, "max": most}
+    return {f"trt_profile_{kind}_shapes": f"{given.name}:{count}x{sides}" for kind, count in counts.items()}
 
 
 def _open(path: Path, threads: int, providers: list[Provider | tuple[Provider, dict[str, str]]]) -> Any:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inference_server.core.memory import is_out_of_memory
+from inference_server.core.model import ModelUnavailable
 from inference_server.detection.backends.network import Network, NetworkDetector
 from inference_server.detection.backends.onnx import OnnxNetwork, Provider
 from inference_server.detection.backends.openvino import OpenvinoNetwork
+from inference_server.detection.backends.provider import CUDA, device_of
 from inference_server.detection.backends.pytorch import PytorchNetwork
 from inference_server.detection.backends.tensorrt import engine_key, load_built
 from inference_server.detection.detector import Detector
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
 from inference_server.models.engines import EngineCache, EngineKey
+from inference_server.models.quantised import FOLDER, NotQuantised, QuantisedModels
 from inference_server.models.store import ResolvedModel
 from inference_server.settings import DEVICES, PRECISIONS, Backend, DetectorSettings, Device, Precision
 
@@ -64,41 +68,71 @@ class Shortfall:
     reason: str
     remedy: str
 
+    def fact(self, got: str) -> str:
+        """Say what is so, with what the detector runs on instead."""
+        return f"The detector should run on {self.wanted}, but {self.reason}. It runs on {got} instead."
+
     def message(self, got: str) -> str:
-        """Say all of it, with what the detector runs on instead."""
-        return f"The detector should run on {self.wanted}, but {self.reason}. It runs on {got} instead. {self.remedy}"
+        """Say all of it, with the remedy."""
+        return f"{self.fact(got)} {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A detector that is ready, and what is missing to the wanted one."""
+    """A detector that is ready, how many pictures it infers at a time, and what is missing to the wanted one."""
 
     detector: Detector
     shortfall: Shortfall | None = None
+    batch: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it really runs on an NVIDIA GPU."""
+        return device_of(self.detector.provider) == CUDA
+
+    @property
+    def occupant(self) -> Detector:
+        """What takes the memory, as long as it lives."""
+        return self.detector
 
 
 type Load = Callable[[Path, DetectorSettings, Device], Network]
 type Loaders = Mapping[Backend, Load]
 
 
-def open_detector(model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Opened:
+def open_detector(
+    model: ResolvedModel,
+    settings: DetectorSettings,
+    loaders: Loaders,
+    *,
+    quantised: QuantisedModels | None = None,
+    no_room: ModelUnavailable | None = None,
+) -> Opened:
     """Return a detector on the first candidate that works. Blocks for seconds.
 
-    Raises DetectorUnusable, when nothing can run the model.
+    For int8 the model's form among the `quantised` ones is taken; where there is none that may be used, the model
+    itself judges. `no_room` says why it must not be on an NVIDIA GPU. Raises DetectorUnusable, when nothing can run the
+    model, and MemoryError where memory ran out on each device of a kind: whoever holds the budget can make room.
     """
     settings = _for_model(model, settings)
-    shortfall: Shortfall | None = None
+    settings, shortfall = _with_form(model, settings, quantised)
     failures: list[Exception] = []
+    full: MemoryError | None = None
     for candidate in candidates(settings, model.path):
+        if full is not None and candidate.device is not Device.CUDA:
+            raise full
         try:
-            detector = _open(candidate, model, settings, loaders)
+            detector = _open(candidate, model, settings, loaders, quantised=quantised, no_room=no_room)
         except (BackendUnavailable, DetectorUnusable) as error:
+            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                full = full or MemoryError(f"{candidate}: {error}")
             _LOGGER.log(_severity(candidate, error), "The detector cannot run on %s: %s", candidate, error)
             failures.append(error)
             shortfall = shortfall or _shortfall(candidate, error)
         else:
-            return Opened(detector, shortfall or _missing_precision(candidate, settings))
-    raise _unusable(model, failures)
+            lacking = shortfall or _missing_precision(candidate, settings, failures)
+            return Opened(detector, lacking, detector.batch)
+    raise full or _unusable(model, failures)
 
 
 def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:
@@ -111,10 +145,14 @@ def candidates(settings: DetectorSettings, path: Path) -> tuple[Candidate, ...]:
         found = _asked_for(settings)
     if suffix not in _ONLY_BY and (Backend.ONNX, Device.CPU) not in [(backend, device) for backend, device, _ in found]:
         found.append((Backend.ONNX, Device.CPU, False))
-    return tuple(
-        Candidate(backend, device, _supported(backend, settings.precision), asked_for)
+    ranked = [
+        Candidate(backend, device, _supported(backend, device, settings.precision), asked_for)
         for backend, device, asked_for in found
-    )
+    ]
+    if any(candidate.precision is Precision.INT8 for candidate in ranked):
+        # Where its quantised form cannot be used the model itself still can.
+        ranked.append(Candidate(Backend.ONNX, Device.CPU, Precision.F32))
+    return tuple(ranked)
 
 
 def wants_engine(settings: DetectorSettings) -> bool:
@@ -124,13 +162,23 @@ def wants_engine(settings: DetectorSettings) -> bool:
     return Backend.TENSORRT in wanted and path.suffix.lower() not in _ONLY_BY
 
 
-def engine_key_of(model: ResolvedModel, settings: DetectorSettings) -> EngineKey:
-    """Return what the engine of a model would depend on here.
+def engine_source(
+    model: ResolvedModel, settings: DetectorSettings, quantised: QuantisedModels | None = None
+) -> tuple[Path, EngineKey]:
+    """Return the file that an engine of a model is built from, and what the engine would depend on here.
 
-    Raises BackendAbsent without TensorRT or a GPU, DetectorUnusable for a file that is no detector.
+    Raises BackendAbsent without TensorRT or a GPU, or without a quantised form that it takes where one is wanted, and
+    DetectorUnusable for a file that is no detector.
     """
-    precision = _supported(Backend.TENSORRT, settings.precision)
-    return engine_key(model.path, _for_model(model, settings).model_copy(update={"precision": precision}))
+    settings, _ = _with_form(model, _for_model(model, settings), quantised)
+    precision = _supported(Backend.TENSORRT, Device.CUDA, settings.precision)
+    path = _path(Candidate(Backend.TENSORRT, Device.CUDA, precision), model, quantised)
+    return path, engine_key(path, settings.model_copy(update={"precision": precision}))
+
+
+def quantised_below(models: Path) -> QuantisedModels:
+    """Return the quantised forms of a models folder."""
+    return QuantisedModels(models / FOLDER)
 
 
 def onnx_loader(provider: Provider | None = None, engines: Path | None = None) -> Load:
@@ -181,17 +229,60 @@ def _asked_for(settings: DetectorSettings) -> list[tuple[Backend, Device, bool]]
     return [(backend, Device.AUTO if backend is Backend.PYTORCH else Device.CUDA, True)]
 
 
-def _supported(backend: Backend, wanted: Precision) -> Precision:
+def _supported(backend: Backend, device: Device, wanted: Precision) -> Precision:
+    if wanted is Precision.INT8 and (backend, device) == (Backend.ONNX, Device.CUDA):
+        return Precision.F32  # it has no 8-bit convolutions there, and would compute everything twice
     return wanted if wanted in PRECISIONS[backend] else Precision.F32
 
 
-def _open(candidate: Candidate, model: ResolvedModel, settings: DetectorSettings, loaders: Loaders) -> Detector:
+def _with_form(
+    model: ResolvedModel, settings: DetectorSettings, quantised: QuantisedModels | None
+) -> tuple[DetectorSettings, Shortfall | None]:
+    """Return the settings for what there is: where int8 is wanted and there is no form, f32 and the reason."""
+    if settings.precision is not Precision.INT8:
+        return settings, None
+    try:
+        (quantised or QuantisedModels(model.path.parent / FOLDER)).current(model.model_id, model.path)
+    except (NotQuantised, OSError) as error:
+        remedy = error.remedy if isinstance(error, NotQuantised) else "Check the models folder and its owner."
+        shortfall = Shortfall(f"a quantised form of {model.name} (int8)", str(error), remedy)
+        return settings.model_copy(update={"precision": Precision.F32}), shortfall
+    return settings, None
+
+
+def _path(candidate: Candidate, model: ResolvedModel, quantised: QuantisedModels | None) -> Path:
+    """Return the file that a candidate runs. Raises BackendAbsent where it may not run the quantised form."""
+    if candidate.precision is not Precision.INT8 or quantised is None:
+        return model.path
+    try:
+        return quantised.find(model.model_id, model.path, candidate.backend)
+    except NotQuantised as error:
+        raise BackendAbsent(str(error), error.remedy) from error
+    except OSError as error:
+        raise BackendUnavailable(f"its quantised form cannot be read ({error})", _SEE_LOG) from error
+
+
+def _open(
+    candidate: Candidate,
+    model: ResolvedModel,
+    settings: DetectorSettings,
+    loaders: Loaders,
+    *,
+    quantised: QuantisedModels | None,
+    no_room: ModelUnavailable | None,
+) -> NetworkDetector:
     if candidate.device not in DEVICES[candidate.backend]:
         allowed = ", ".join(sorted(DEVICES[candidate.backend]))
         raise BackendUnavailable("it does not run there", f"Set detector.device to one of {allowed}.")
+    if no_room is not None and candidate.device is Device.CUDA:
+        raise BackendUnavailable(str(no_room), no_room.remedy)
     chosen = settings.model_copy(update={"precision": candidate.precision})
+    device = candidate.device
+    if no_room is not None and candidate.backend is Backend.PYTORCH:
+        device = Device.CPU  # where it would choose by itself
     try:
-        network = loaders[candidate.backend](model.path, chosen, candidate.device)
+        path = _path(candidate, model, quantised)
+        network = loaders[candidate.backend](path, chosen, device)
         return NetworkDetector(network, chosen, name=model.name)
     except (BackendUnavailable, DetectorUnusable):
         raise
@@ -221,10 +312,13 @@ def _shortfall(candidate: Candidate, error: BackendUnavailable | DetectorUnusabl
     return Shortfall(str(candidate), str(error), remedy)
 
 
-def _missing_precision(candidate: Candidate, settings: DetectorSettings) -> Shortfall | None:
+def _missing_precision(candidate: Candidate, settings: DetectorSettings, failures: list[Exception]) -> Shortfall | None:
     if candidate.precision is settings.precision:
         return None
     wanted = replace(candidate, precision=settings.precision)
+    refused = [failure for failure in failures if isinstance(failure.__cause__, NotQuantised)]
+    if refused and isinstance(refused[-1], BackendUnavailable):
+        return Shortfall(str(wanted), str(refused[-1]), refused[-1].remedy)
     reason = f"nothing here computes in {settings.precision}"
     return Shortfall(str(wanted), reason, "Set detector.precision to f32, or install the extra of another backend.")
 

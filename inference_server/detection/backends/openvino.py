@@ -10,7 +10,7 @@ runs the main program a second time. That package is kept from being found, inst
 
 import sys
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -26,7 +26,7 @@ _TELEMETRY = "openvino_telemetry"
 _DEVICES = {Device.AUTO: "AUTO", Device.CPU: "CPU", Device.GPU: "GPU", Device.NPU: "NPU"}
 _NODES = {Device.GPU: ("/dev/dri", "/dev/dxg"), Device.NPU: ("/dev/accel",)}
 """What a driver shows; the second one for a GPU in the Linux of Windows."""
-_CAPABILITIES = {Precision.F32: "FP32", Precision.F16: "FP16", Precision.BF16: "BF16"}
+_CAPABILITIES = {Precision.F32: "FP32", Precision.F16: "FP16", Precision.BF16: "BF16", Precision.INT8: "INT8"}
 _INSTALL = "Install the extra openvino: `uv pip install '.[openvino]'`."
 _DEVICE_REMEDY = (
     "Check that its driver is installed and that the server may open it (/dev/dri for a GPU, /dev/accel for an NPU), "
@@ -45,14 +45,14 @@ class OpenvinoNetwork:
         """
         name = _DEVICES[device]
         _require_node(device)
-        openvino = _library()
+        openvino = library()
         core = openvino.Core()
         _require(core, name, settings.precision)
         model = _read(core, path)
         self._metadata = _metadata(model)
         check_outputs([_shape(output) for output in model.outputs])
-        self._input = read_input([_raw(openvino, given) for given in model.inputs], self._metadata, settings.input_size)
-        _fix_size(model, self._input)
+        given = read_input([_raw(openvino, given) for given in model.inputs], self._metadata, settings.input_size)
+        self._input = _fixed(model, given, alone=settings.max_batch == 1 or device is Device.NPU)
         threads = threads_of(settings)
         self._compiled = _compiled(core, model, name, settings, threads)
         self._provider = _provider(self._compiled, settings.precision)
@@ -94,14 +94,8 @@ class OpenvinoNetwork:
             self._requests.put(request)
 
 
-@cache
-def devices() -> tuple[str, ...]:
-    """Return the devices that OpenVINO finds ("CPU", "GPU", "GPU.1", "NPU"...). Raises BackendAbsent."""
-    return tuple(_library().Core().available_devices)
-
-
-def _library() -> Any:
-    """Import the library, without its reports to its maker. Raises BackendAbsent."""
+def library() -> Any:
+    """Return the library, without its reports to its maker. Raises BackendAbsent."""
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # so that importing it fails, as the library allows for
     try:
         import openvino  # noqa: PLC0415 - an extra
@@ -153,16 +147,21 @@ def _metadata(model: Any) -> Mapping[str, str]:
     return found
 
 
-def _fix_size(model: Any, given: ModelInput) -> None:
-    """Give a model that takes any size its one size: what is known when compiling need not be found out each time."""
-    if any(side is None for side in _shape(model.inputs[0])[2:]):
-        model.reshape([given.batch or -1, 3, given.size, given.size])
+def _fixed(model: Any, given: ModelInput, *, alone: bool) -> ModelInput:
+    """Give a model its one size, and where pictures come alone that too: what is known need not be found out each time.
+
+    NPUs compile nothing whose shape is open.
+    """
+    fixed = replace(given, batch=1) if alone and given.batch is None else given
+    if None in _shape(model.inputs[0]):
+        model.reshape([fixed.batch or -1, 3, fixed.size, fixed.size])
+    return fixed
 
 
 def _compiled(core: Any, model: Any, device: str, settings: DetectorSettings, threads: int) -> Any:
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": settings.hint.value.upper(),
-        "INFERENCE_PRECISION_HINT": settings.precision.value,
+        "INFERENCE_PRECISION_HINT": _unquantised(settings.precision).value,
     }
     if device == "CPU":
         streams = min(PARALLEL, threads) if settings.hint is Hint.THROUGHPUT else 1
@@ -182,12 +181,17 @@ def _provider(compiled: Any, wanted: Precision) -> str:
         precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
     except RuntimeError:  # AUTO, which does not tell
         return f"OpenVINO {found}"
-    if precision != wanted:
+    if precision != _unquantised(wanted):
         raise BackendUnavailable(
             f"OpenVINO computes in {precision} on {found} where {wanted} was asked for",
             f"Set detector.precision to {precision}.",
         )
-    return f"OpenVINO {found} {precision}"
+    return f"OpenVINO {found} {wanted}"
+
+
+def _unquantised(precision: Precision) -> Precision:
+    """Return in what numbers those layers compute that have no 8-bit ones."""
+    return Precision.F32 if precision is Precision.INT8 else precision
 
 
 def _raw(openvino: Any, given: Any) -> RawInput:

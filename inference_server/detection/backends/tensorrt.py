@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,6 +14,7 @@ import numpy as np
 from inference_server.detection.backends.model import ModelInput, RawInput, check_outputs, read_input
 from inference_server.detection.backends.network import PARALLEL, Floats
 from inference_server.detection.backends.onnx import model_input
+from inference_server.detection.backends.provider import GPU_BATCH
 from inference_server.detection.errors import BackendAbsent, BackendUnavailable, DetectorUnusable
 from inference_server.models.digest import sha256_of
 from inference_server.models.engines import EngineCache, EngineKey
@@ -48,8 +49,9 @@ class TensorrtNetwork:
         if self._engine is None:
             raise BackendUnavailable(f"TensorRT {libraries.tensorrt.__version__} refuses {path.name}", _REBUILD)
         given, output = _ports(libraries.tensorrt, self._engine)
-        self._input = read_input(given, metadata, settings.input_size)
-        most = _most(self._engine, self._input)
+        taken = read_input(given, metadata, settings.input_size)
+        most = _most(self._engine, taken)
+        self._input = replace(taken, most=most)
         if self._input.batch is None and most < settings.max_batch:
             raise BackendUnavailable(
                 f"the engine takes {most} pictures at a time, detector.max_batch is {settings.max_batch}",
@@ -121,7 +123,7 @@ def engine_key(path: Path, settings: DetectorSettings) -> EngineKey:
         tensorrt=str(libraries.tensorrt.__version__),
         precision=settings.precision.value,
         size=model_input(path, settings).size,
-        most=settings.max_batch,
+        most=settings.max_batch or GPU_BATCH,
     )
 
 
@@ -166,7 +168,7 @@ def _gpu(runtime: Any) -> tuple[str, str]:
     """Return the first GPU's name and compute capability. Raises BackendAbsent."""
     status, count = runtime.cudaGetDeviceCount()
     if int(status) != 0 or not count:
-        raise BackendAbsent(f"CUDA finds no GPU ({status!s})", _DRIVER)
+        raise BackendAbsent(f"CUDA finds no GPU ({_name_of(status)})", _DRIVER)
     properties = _checked(runtime.cudaGetDeviceProperties(0))
     name = properties.name
     return (name.decode() if isinstance(name, bytes) else str(name)).strip(
@@ -178,8 +180,13 @@ def _checked(answer: tuple[Any, ...]) -> Any:
     """Return what a call of CUDA's runtime gave. Raises RuntimeError for its status."""
     status, *values = answer
     if int(status) != 0:
-        raise RuntimeError(f"CUDA: {status!s}")
+        raise RuntimeError(f"CUDA: {_name_of(status)}")
     return values[0] if values else None
+
+
+def _name_of(status: Any) -> str:
+    """Return the name of a status of CUDA, such as cudaErrorInsufficientDriver."""
+    return str(getattr(status, "name", status))
 
 
 def _ports(trt: Any, engine: Any) -> tuple[list[RawInput], str]:

@@ -5,14 +5,17 @@ The digests of YOLO26 are those that GitHub states for the assets of release v8.
 recorded them. A file that differs is refused, whoever sent it.
 """
 
-from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, ModelMemory
 from inference_server.models.catalogue.entry import Conversion, HttpsSource, ModelEntry, PypiSource, Weights
 from inference_server.models.catalogue.licences import AGPL, PUBLIC_DOMAIN
+from inference_server.models.catalogue.memory import documented, estimated, measured
 
 YOLO26_RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 
 
-def _yolo26(letter: str, size: int, sha256: str, *, memory_mb: int, device: DeviceNeed, purpose: str) -> ModelEntry:
+def _yolo26(
+    letter: str, size: int, sha256: str, *, memory: ModelMemory, device: DeviceNeed, purpose: str
+) -> ModelEntry:
     name = f"yolo26{letter}"
     return ModelEntry(
         id=name,
@@ -20,7 +23,7 @@ def _yolo26(letter: str, size: int, sha256: str, *, memory_mb: int, device: Devi
         capability=Capability.DETECTION,
         purpose=purpose,
         licence=AGPL,
-        memory=MemoryNeed(memory_mb, MemoryBasis.ESTIMATED),
+        memory=memory,
         device=device,
         files=(Weights(f"{name}.pt", size, sha256, (HttpsSource(f"{YOLO26_RELEASE}/{name}.pt"),)),),
         conversion=Conversion.ULTRALYTICS,
@@ -33,7 +36,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         "n",
         5_544_453,
         "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef",
-        memory_mb=300,
+        memory=ModelMemory(processor=measured(120), gpu=estimated(400)),
         device=DeviceNeed.CPU,
         purpose="The detector for processors.",
     ),
@@ -41,7 +44,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         "s",
         20_422_725,
         "646f8bc3fe0a656803d95c294f7852321748cb29d13466a1af8862e2db384a1b",
-        memory_mb=400,
+        memory=ModelMemory(processor=measured(200), gpu=estimated(500)),
         device=DeviceNeed.CPU,
         purpose="Finds more, at about three times the work.",
     ),
@@ -49,7 +52,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         "m",
         44_255_705,
         "401cea9ab23ad19246ff7744859816bc599f350e93c9dd30367b6f0a0745d0b7",
-        memory_mb=600,
+        memory=ModelMemory(processor=measured(350), gpu=documented(650)),
         device=DeviceNeed.GPU_HELPS,
         purpose="The detector for GPUs.",
     ),
@@ -57,7 +60,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         "l",
         53_211_173,
         "9fe3c544f2b19bebad7ea41e76d7ad3d88b7c2f10d11d24430c5311f6b32db26",
-        memory_mb=700,
+        memory=ModelMemory(processor=measured(500), gpu=estimated(800)),
         device=DeviceNeed.GPU_HELPS,
         purpose="For few cameras on a large GPU.",
     ),
@@ -65,7 +68,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         "x",
         118_667_365,
         "9fdd44a31c504547ffb81d2c6d9e6dac3493c8eaa8b0398d3f43bae6c7003e92",
-        memory_mb=1100,
+        memory=ModelMemory(processor=measured(700), gpu=estimated(1200)),
         device=DeviceNeed.GPU_HELPS,
         purpose="The most able and the slowest one.",
     ),
@@ -78,7 +81,7 @@ DETECTORS: tuple[ModelEntry, ...] = (
         capability=Capability.DETECTION,
         purpose="Stands in where YOLO26 cannot be had: small, and less able.",
         licence=PUBLIC_DOMAIN,
-        memory=MemoryNeed(140, MemoryBasis.MEASURED),
+        memory=ModelMemory(processor=measured(140), gpu=estimated(400)),
         device=DeviceNeed.CPU,
         files=(
             Weights(

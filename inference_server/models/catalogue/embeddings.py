@@ -4,10 +4,11 @@
 The digests of pinned files are those that several unrelated public projects recorded for these revisions.
 """
 
-from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, ModelMemory
 from inference_server.models.catalogue.entry import ModelEntry, Weights
 from inference_server.models.catalogue.hub import hub, unpinned
 from inference_server.models.catalogue.licences import APACHE, MIT
+from inference_server.models.catalogue.memory import documented, estimated, measured
 
 _CLIP_TEXT_REVISION = "48ca1db27cb4063eb311ec2aa7f087a808112876"
 _CLIP_IMAGE_REVISION = "a636590e595dbbd798647c9dd4550d5652fba969"
@@ -31,7 +32,7 @@ _FLORENCE_OPTIONAL = (
 )
 
 
-def _florence(size: str, weights: int, memory: MemoryNeed) -> ModelEntry:
+def _florence(size: str, weights: int, memory: ModelMemory) -> ModelEntry:
     identity = f"florence-2-{size}"
     sizes = {"model.safetensors": weights, **_FLORENCE_SMALL_FILES}
     return ModelEntry(
@@ -53,7 +54,7 @@ EMBEDDINGS: tuple[ModelEntry, ...] = (
         capability=Capability.EMBEDDING,
         purpose="Pictures and sentences as comparable vectors: search by words, recognition of objects.",
         licence=MIT,
-        memory=MemoryNeed(900, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(900), gpu=documented(800)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -83,7 +84,7 @@ EMBEDDINGS: tuple[ModelEntry, ...] = (
         capability=Capability.REIDENTIFICATION,
         purpose="Recognises a person by clothes and stature, across cameras.",
         licence=MIT,
-        memory=MemoryNeed(100, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(100), gpu=documented(100)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -97,15 +98,15 @@ EMBEDDINGS: tuple[ModelEntry, ...] = (
             ),
         ),
     ),
-    _florence("base", 465_000_000, MemoryNeed(1600, MemoryBasis.MEASURED)),
-    _florence("large", 1_560_000_000, MemoryNeed(3600, MemoryBasis.ESTIMATED)),
+    _florence("base", 465_000_000, ModelMemory(processor=measured(1600), gpu=documented(1460))),
+    _florence("large", 1_560_000_000, ModelMemory(processor=estimated(3600), gpu=estimated(3600))),
     ModelEntry(
         id="depth-anything-v2-small",
         name="Depth Anything V2 small",
         capability=Capability.DEPTH,
         purpose="Tells what is near and what is far.",
         licence=APACHE,
-        memory=MemoryNeed(400, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(400), gpu=documented(150)),
         device=DeviceNeed.CPU,
         files=(
             Weights(

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, Licence, ModelMemory
 
 
 class Conversion(StrEnum):
@@ -83,16 +83,11 @@ class ModelEntry:
     capability: Capability
     purpose: str
     licence: Licence
-    memory: MemoryNeed
+    memory: ModelMemory
     device: DeviceNeed
     files: tuple[Weights, ...]
     conversion: Conversion = Conversion.NONE
     input_size: int = 0
-
-    @property
-    def memory_mb(self) -> int:
-        """What it takes when it is loaded, in MB of main memory or of its GPU."""
-        return self.memory.mb
 
     @property
     def size(self) -> int:

@@ -5,11 +5,12 @@ The digests of pinned files are those that several unrelated public projects rec
 publisher, or were computed from the package that a registry serves.
 """
 
-from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, ModelMemory
 from inference_server.models.catalogue.detectors import YOLO26_RELEASE
 from inference_server.models.catalogue.entry import Conversion, HttpsSource, ModelEntry, PypiSource, Weights
 from inference_server.models.catalogue.hub import hub, unpinned
 from inference_server.models.catalogue.licences import AGPL, APACHE, DLIB, MIT, NVIDIA_SEGFORMER, THREAT
+from inference_server.models.catalogue.memory import documented, estimated, measured
 
 _ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models"
 _DLIB_WHEEL = "face-recognition-models==0.1.3"
@@ -21,7 +22,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.FACE,
         purpose="Finds faces.",
         licence=MIT,
-        memory=MemoryNeed(60, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(60), gpu=estimated(60)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -41,7 +42,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.FACE,
         purpose="Tells faces apart.",
         licence=APACHE,
-        memory=MemoryNeed(150, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(150), gpu=estimated(150)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -61,7 +62,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.FACE,
         purpose="Tells faces apart, where only a package index can be reached.",
         licence=DLIB,
-        memory=MemoryNeed(300, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(300), gpu=estimated(300)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -84,7 +85,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.POSE,
         purpose="17 joints of each person: crouching, reaching, lying.",
         licence=AGPL,
-        memory=MemoryNeed(300, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=measured(120), gpu=documented(300)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -103,7 +104,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.THREAT,
         purpose="Guns, knives, grenades, explosions.",
         licence=THREAT,
-        memory=MemoryNeed(400, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(200), gpu=documented(400)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -129,7 +130,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.CLOTHING,
         purpose="Which clothes a person wears, pixel by pixel.",
         licence=NVIDIA_SEGFORMER,
-        memory=MemoryNeed(1500, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(900), gpu=documented(1500)),
         device=DeviceNeed.GPU_HELPS,
         files=(
             Weights(
@@ -152,7 +153,7 @@ PEOPLE: tuple[ModelEntry, ...] = (
         capability=Capability.ACTION,
         purpose="What somebody does, over several pictures.",
         licence=MIT,
-        memory=MemoryNeed(2000, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(2000), gpu=documented(2000)),
         device=DeviceNeed.GPU,
         files=unpinned(
             "xclip-base",

@@ -5,10 +5,11 @@ The digests of pinned files are those that several unrelated public projects rec
 package that a registry serves.
 """
 
-from inference_server.core.model import Capability, DeviceNeed, MemoryBasis, MemoryNeed
+from inference_server.core.model import Capability, DeviceNeed, ModelMemory
 from inference_server.models.catalogue.entry import HttpsSource, ModelEntry, NpmSource, PypiSource, Weights
 from inference_server.models.catalogue.hub import unpinned
 from inference_server.models.catalogue.licences import APACHE, MIT
+from inference_server.models.catalogue.memory import documented, estimated
 
 _PLATE_DETECTOR = "yolo-v9-s-608-license-plates-end2end.onnx"
 _PLATE_DETECTORS = "https://github.com/ankandrew/open-image-models/releases/download/assets"
@@ -25,7 +26,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.PLATE,
         purpose="Finds licence plates.",
         licence=MIT,
-        memory=MemoryNeed(300, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(250), gpu=documented(300)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -42,7 +43,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.PLATE,
         purpose="Reads licence plates.",
         licence=MIT,
-        memory=MemoryNeed(100, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(100), gpu=documented(100)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -65,7 +66,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.OCR,
         purpose="Reads text in a scene, and clean plates.",
         licence=APACHE,
-        memory=MemoryNeed(400, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(400), gpu=estimated(400)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -94,7 +95,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.OCR,
         purpose="Reads text at half the work of PP-OCRv6.",
         licence=APACHE,
-        memory=MemoryNeed(250, MemoryBasis.ESTIMATED),
+        memory=ModelMemory(processor=estimated(250), gpu=estimated(250)),
         device=DeviceNeed.CPU,
         files=(
             Weights(
@@ -123,7 +124,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.VEHICLE,
         purpose="Car, van, pickup, lorry, bus.",
         licence=APACHE,
-        memory=MemoryNeed(1500, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(1000), gpu=documented(1500)),
         device=DeviceNeed.GPU_HELPS,
         files=unpinned(
             "vehicle-vit",
@@ -137,7 +138,7 @@ VEHICLES: tuple[ModelEntry, ...] = (
         capability=Capability.PET,
         purpose="Cat or dog, by breed.",
         licence=APACHE,
-        memory=MemoryNeed(200, MemoryBasis.DOCUMENTED),
+        memory=ModelMemory(processor=estimated(200), gpu=documented(200)),
         device=DeviceNeed.CPU,
         files=unpinned(
             "pet-resnet18",

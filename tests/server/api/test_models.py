@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from inference_server.api.context import ApiLimits
+from inference_server.core.model import ModelUnavailable
 from inference_server.core.status import DetectorState, DetectorStatus
 from inference_server.models.catalogue import ModelEntry
+from inference_server.pipeline.model_health import ModelHealth
 from inference_server.storage.tokens import Scope
 from tests.server.api.conftest import Client, Connect
 from tests.server.models.file_server import FileServer
@@ -157,6 +159,55 @@ async def test_a_failed_pull_says_why_and_what_to_do(a_home: Home, connect: Conn
     assert failed["error"] == "Sample could not be downloaded (no route to 127.0.0.1)"
     assert failed["remedy"].startswith("Run `hsi models pull sample`")
     assert (await model(client))["pull"] == failed
+
+
+async def test_a_failure_is_told_until_it_is_dismissed_or_the_model_comes(a_home: Home, connect: Connect) -> None:
+    a_home.know_models(sample_model(content=CONTENT))
+    client = await connect(Scope.ADMIN, QUICK)
+    health = ModelHealth(a_home.models, a_home.health)
+    reporting = asyncio.create_task(health.run())
+    admin = await subscribed(a_home, client, Scope.ADMIN)
+    await client.post("/api/models/sample/pull")
+    await until(admin, "failed")
+    report = await reported(client, "degraded")
+    assert report["last_error"] == "Sample could not be downloaded (no route to 127.0.0.1)."
+    assert report["remedy"].startswith("Run `hsi models pull sample`")
+    assert (await client.delete("/api/models/sample/pull")).status == 204
+    await reported(client, "ok")
+    assert (await model(client))["pull"] is None
+
+    await client.post("/api/models/sample/pull")
+    await reported(client, "degraded")
+    assert (await client.post("/api/models/import", data=CONTENT)).status == 201
+    await reported(client, "ok")
+    reporting.cancel()
+
+
+async def reported(client: Client, state: str) -> Json:
+    """Return what health says of models once it has a state."""
+    async with asyncio.timeout(30):
+        while True:
+            report = await (await client.get("/api/system/health/full")).json()
+            for part in report["components"]:
+                if part["name"] == "models" and part["state"] == state:
+                    return dict(part)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_failure_is_not_forgotten_while_it_is_tried_again(
+    a_home: Home, files: FileServer, sample: ModelEntry
+) -> None:
+    a_home.models.note_failed(sample.id, ModelUnavailable("It could not be had", "Wait."))
+    a_home.models.ask(sample.id, accept_unpinned=False)
+    await files.reached.wait()
+    (pull,) = await a_home.models.failed()
+    assert (pull.error, pull.remedy) == ("It could not be had", "Wait.")
+    assert files.gate is not None
+    files.gate.set()
+    changed = a_home.models.changed
+    while await a_home.models.failed():
+        await changed.wait(changed.count)
+    assert a_home.store.installed(sample.id) is not None
 
 
 async def test_without_published_digests_somebody_has_to_say_so(

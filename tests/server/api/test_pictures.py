@@ -164,6 +164,35 @@ async def test_a_picture_is_a_webp_where_that_is_wanted(a_home: Home, connect: C
         assert (await client.get(f"{path}?format=gif")).status == 422
 
 
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", "webp"),
+        ("IMAGE/WEBP;q=0.9, */*;q=0.8", "webp"),
+        ("*/*", "jpeg"),
+        ("image/*", "jpeg"),
+        ("", "jpeg"),
+        ("image/webp;q=0.5, image/jpeg", "jpeg"),
+        ("image/webp;q=0, */*", "jpeg"),
+        ("image/webp;q=nan", "jpeg"),
+        ("image/webp;q=1e308, ;;,=,image/", "jpeg"),
+        ("image/png", "jpeg"),
+    ],
+)
+async def test_the_form_is_what_the_client_accepts(a_home: Home, connect: Connect, accept: str, form: str) -> None:
+    await a_home.camera()
+    event = await a_home.event()
+    client = await connect(Scope.READ)
+    path = f"/api/events/{event.id}/snapshot.jpg"
+    answer = await client.get(path, headers={"Accept": accept})
+    assert (answer.status, answer.content_type, answer.headers["Vary"]) == (200, f"image/{form}", "Accept")
+    with Image.open(io.BytesIO(await answer.read())) as image:
+        assert image.format == form.upper()
+    for wanted in ("jpeg", "webp"):
+        answer = await client.get(f"{path}?format={wanted}", headers={"Accept": accept})
+        assert answer.content_type == f"image/{wanted}", "the parameter decides where there is one"
+
+
 async def test_an_object_of_an_event_is_cut_out_of_its_frame(a_home: Home, connect: Connect) -> None:
     await a_home.camera()
     event = await a_home.event()

@@ -99,6 +99,8 @@ async def test_what_is_no_zone_is_refused_with_its_reason(
         problem = await response.json()
         assert (response.status, problem["code"]) == (422, "invalid_request")
         assert told in problem["detail"]
+        assert "Value error" not in problem["detail"]
+        assert problem["remedy"] == "GET /api/openapi.json describes every request."
     assert (await (await client.get(ZONES)).json())["items"] == [zone]
 
 
@@ -181,6 +183,16 @@ async def test_a_trial_knows_the_other_zones(a_home: Home, connect: Connect) -> 
     assert await objection(zone={**PORCH, "priority": 1}) is None
     assert await objection(zone=PORCH, zone_id=other.id) is None
     assert await objection(zone={**PORCH, "priority": 1, "enabled": False}) == "the zone is not enabled"
+
+
+async def test_a_trial_instead_of_a_zone_that_is_not_there_is_refused(a_home: Home, connect: Connect) -> None:
+    await a_home.camera()
+    await a_home.camera("yard")
+    elsewhere = await a_home.zone(camera_id="yard")
+    client = await connect(Scope.READ)
+    for zone_id in (999, elsewhere.id):
+        answer = await client.post(f"{ZONES}/test", json={"zone": PORCH, "zone_id": zone_id})
+        assert (answer.status, (await answer.json())["code"]) == (404, "zone_not_found")
 
 
 async def test_what_stands_still_is_listed_and_forgotten(a_home: Home, connect: Connect) -> None:

@@ -160,6 +160,31 @@ def test_to_touch_it_and_turn_back_is_no_crossing_and_to_stop_on_it_and_go_on_is
     assert _directions((0.2, 0.5), (0.5, 0.5), (0.8, 0.5)) == [Direction.IN]
 
 
+def test_the_way_over_a_line_counts_with_the_points_that_lie_on_it() -> None:
+    assert _directions((0.2, 0.95), (0.5, 0.5), (0.8, 0.95)) == [Direction.IN], "between its ends, not below them"
+    assert _directions((0.2, 0.5), (0.5, 0.95), (0.8, 0.5)) == [], "around its end"
+    assert _directions((0.2, 0.5), (0.5, 0.3), (0.5, 0.4), (0.8, 0.5)) == [Direction.IN], "along it for a while"
+    assert _directions((0.2, 0.95), (0.5, 0.95), (0.5, 0.05), (0.8, 0.05)) == [Direction.IN], "along all of it"
+    assert _directions((0.5, 0.5), (0.8, 0.5)) == [], "who appears on it has not come over it"
+
+
+@pytest.mark.parametrize("y", [0.1, 0.9])
+def test_its_very_ends_belong_to_a_line(y: float) -> None:
+    assert _directions((0.2, y), (0.8, y)) == [Direction.IN]
+    assert _directions((0.2, y), (0.5, y), (0.8, y)) == [Direction.IN]
+    assert _directions((0.2, y - 0.1), (0.8, y + 0.1)) == [Direction.IN]
+
+
+def test_boxes_that_tremble_on_a_line_do_not_cross_it() -> None:
+    trembling = _path(*((0.5 + (0.004 if number % 2 else -0.004), 0.5) for number in range(20)))
+    assert len(crossings(trembling, UP)) == 19
+    assert crossings(trembling, UP, inertia=2) == []
+    gone_over = [*trembling, *_path((0.6, 0.5), (0.7, 0.5))]
+    assert [direction for _, direction in crossings(gone_over, UP, inertia=3)] == [Direction.IN]
+    back_and_forth = _path((0.2, 0.5), (0.8, 0.5), (0.8, 0.5), (0.3, 0.5), (0.8, 0.5))
+    assert [(point.seconds, way) for point, way in crossings(back_and_forth, UP, inertia=2)] == [(1, Direction.IN)]
+
+
 PATHS = st.lists(st.tuples(SHARES, SHARES), min_size=2, max_size=8)
 LINES = st.tuples(st.tuples(SHARES, SHARES), st.tuples(SHARES, SHARES))
 

@@ -137,6 +137,15 @@ def test_what_is_always_there_is_dim_and_behind() -> None:
     assert tag_of(person) == "person 60%"
 
 
+def test_neighbours_are_named_side_by_side_and_the_best_one_of_a_crowd() -> None:
+    """Two people beside each other both have a tag that can be read; of many at one place as many as there is room."""
+    pair = [Detection(Label.PERSON, sure, Box(x, 300, 60, 200)) for sure, x in ((0.9, 600), (0.8, 665))]
+    drawn = [close(pixels(draw_boxes(jpeg(1280, 720, "white"), shown)), AMBER).sum() for shown in (pair[:1], pair)]
+    assert drawn[1] > 1.8 * drawn[0]
+    crowd = [Detection(Label.PERSON, 0.9 - number / 1000, Box(600 + number, 300, 60, 200)) for number in range(300)]
+    assert close(pixels(draw_boxes(jpeg(1280, 720, "white"), crowd)), AMBER)[240:300, 590:700].sum() > 2000
+
+
 class OddLabel(StrEnum):
     """Labels of models that somebody else trained."""
 

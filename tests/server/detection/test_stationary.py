@@ -179,6 +179,40 @@ def test_a_night_in_which_the_detector_sees_nothing_wakes_nothing() -> None:
     assert not counts(street.see(CAR))
 
 
+def _light_at(when: datetime) -> float:
+    """By day 1; the light fades from 17 to 18:30 to 0.15 and comes back from 6 to 7:30."""
+    hour = when.hour + when.minute / 60
+    dark = min(max((hour - 17) / 1.5, 0.0), 1.0) if hour >= 12 else min(max((7.5 - hour) / 1.5, 0.0), 1.0)
+    return float(0.15**dark)
+
+
+@pytest.mark.parametrize("seen_by_night", [0.0, 0.05, 0.2, 0.5])
+def test_a_car_that_a_detector_hardly_sees_by_night_makes_one_event_in_two_days(seen_by_night: float) -> None:
+    street, random = Street(now=START - timedelta(hours=1)), np.random.default_rng(3)
+    at = []
+    for _ in range(2 * 24 * 12):
+        light = _light_at(street.now + timedelta(minutes=5))
+        share = seen_by_night + (0.97 - seen_by_night) * min(max((light - 0.3) / 0.2, 0.0), 1.0)
+        if counts(street.see(Thing(seen=bool(random.random() < share)), after=300, light=light)):
+            at.append(street.now)
+    assert len(at) == 1, at
+    for _ in range(12):
+        street.see(after=300)
+    assert street.standing == ()
+    assert counts(street.see(CAR, after=300))
+
+
+def test_a_car_that_leaves_by_night_has_gone_where_the_detector_sees_by_night() -> None:
+    street = Street()
+    street.park(CAR)
+    for _ in range(60):
+        street.see(CAR, light=NIGHT)
+    for _ in range(12):
+        street.see(light=NIGHT)
+    assert street.standing == ()
+    assert counts(street.see(CAR, light=NIGHT))
+
+
 def test_a_camera_that_turns_away_and_comes_back_wakes_nothing() -> None:
     street = Street()
     street.park(CAR)

@@ -9,9 +9,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from inference_server.core.detection import Detection
 from inference_server.detector_service.batching import Batcher, QueueFullError
+from inference_server.pipeline.fitting import FittingDetector
 from inference_server.settings import DetectorServiceSettings
-from tests.support.detector_service import GatedDetector, RunningService, running_service
+from tests.support.detector_service import GatedDetector, RunningService, running_service, seen_in
 from tests.support.pictures import plain_png
 
 
@@ -74,7 +76,7 @@ async def test_a_batch_that_does_not_fit_whole_is_not_begun(tmp_path: Path) -> N
 
 
 async def test_what_would_wait_too_long_is_not_taken() -> None:
-    batcher = Batcher(GatedDetector(), DetectorServiceSettings(timeout_seconds=10), max_batch=1)
+    batcher = Batcher(FittingDetector(GatedDetector(), 1), DetectorServiceSettings(timeout_seconds=10))
     batcher.waiting = 8
     batcher.check_room()
     batcher._seconds_per_picture = 2.0
@@ -147,6 +149,7 @@ async def test_nonsense_of_the_detector_is_no_answer(tmp_path: Path, lie: Any) -
         assert (status, problem["code"]) == (503, "detector_down")
         assert "DetectorLied" in problem["detail"]
         assert (await service.health())["status"] == "degraded"
+        assert 'hsi_detector_pictures_total{result="failed"} 1.0' in await _metrics(service)
 
 
 async def test_one_callers_picture_is_not_every_other_callers_failure(tmp_path: Path) -> None:
@@ -182,3 +185,49 @@ async def test_a_service_that_stops_says_goodbye_to_who_waits(tmp_path: Path) ->
         detector.gate.set()
         with pytest.raises(aiohttp.ClientError):
             await waiting
+
+
+async def test_memory_that_runs_out_makes_batches_smaller_and_fails_nobody(tmp_path: Path) -> None:
+    def tight(numbers: list[int]) -> list[tuple[Detection, ...]]:
+        if len(numbers) > 1:
+            raise RuntimeError("CUDA error cudaErrorMemoryAllocation:out of memory")
+        return [seen_in(number) for number in numbers]
+
+    detector = GatedDetector(answer=tight)
+    async with running_service(tmp_path, detector, max_batch=4, batch_wait_ms=1000) as service:
+        detector.gate.clear()
+        asked = [asyncio.create_task(_place(service, number)) for number in range(1, 6)]
+        await _waiting(service, 5)
+        detector.gate.set()
+        assert await asyncio.gather(*asked) == [(200, number) for number in range(1, 6)]
+        told = await service.health()
+        assert (told["batch"], told["status"]) == (1, "ok")
+        assert "1 picture(s) are inferred at a time" in told["message"]
+        assert "set detector.max_batch to 1" in told["message"]
+
+
+async def test_a_single_picture_without_memory_is_answered_with_what_to_do(tmp_path: Path) -> None:
+    def full(_numbers: list[int]) -> None:
+        raise RuntimeError("std::bad_alloc")
+
+    async with running_service(tmp_path, GatedDetector(answer=full)) as service:
+        status, problem = await _place(service, 1)
+        assert (status, problem["code"]) == (503, "detector_down")
+        assert "no memory for one picture on Gate (std::bad_alloc): End what else uses its memory" in problem["detail"]
+
+
+async def test_a_caller_that_leaves_is_counted(tmp_path: Path) -> None:
+    detector = GatedDetector()
+    async with running_service(tmp_path, detector) as service:
+        detector.gate.clear()
+        leaving = asyncio.create_task(_place(service, 1))
+        await detector.until_called()
+        leaving.cancel()
+        await _waiting(service, 0)
+        assert 'hsi_detector_requests_total{path="/detect",status="499"} 1.0' in await _metrics(service)
+        detector.gate.set()
+
+
+async def _metrics(service: RunningService) -> str:
+    async with service.client.get(f"{service.url}/metrics") as response:
+        return await response.text()

@@ -246,6 +246,8 @@ async def test_health_tells_what_judges_and_metrics_count_it(service: RunningSer
         "device": "cpu",
         "provider": "CPUExecutionProvider",
         "engine": "ONNX Runtime",
+        "engine_build": None,
+        "batch": 1,
         "vram_used": None,
         "fallback": False,
         "queue": {"waiting": 0, "most": 8},
@@ -293,7 +295,7 @@ async def test_without_a_token_of_the_settings_the_first_start_makes_one(
     for port in (free_port(), free_port()):
         monkeypatch.setenv("HSI_DETECTOR_SERVICE__PORT", str(port))
         stop = asyncio.Event()
-        service = DetectorService(Settings(), lambda _model: Opened(GatedDetector()))
+        service = DetectorService(Settings(), lambda _model, _no_room: Opened(GatedDetector()))
         running = asyncio.create_task(service.run(stop))
         await service.port
         file = tmp_path / "data" / "detector-token"
@@ -320,7 +322,7 @@ async def test_a_taken_port_and_a_service_that_asks_another_one_are_explained(
     remote = {"backend": "remote", "remote": {"url": service.url, "token": "x" * 20}}
     settings = Settings.model_validate({"data_dir": tmp_path, "detector": remote})
     with pytest.raises(DetectorServiceMisplacedError, match=r"detector\.backend"):
-        DetectorService(settings, lambda _model: Opened(GatedDetector()))
+        DetectorService(settings, lambda _model, _no_room: Opened(GatedDetector()))
 
 
 def test_the_wire_is_what_the_page_shows() -> None:

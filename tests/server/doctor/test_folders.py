@@ -161,3 +161,10 @@ def test_watches_that_run_out_are_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert "max_user_watches=524288" in (finding.remedy or "")
     monkeypatch.setattr(watch_roots, "LIMITS", tmp_path / "none")
     assert all(finding.subject != "inotify" for finding in watch_roots.look(_settings(tmp_path)))
+
+
+def test_a_file_in_place_of_the_data_folder_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    (finding,) = folders.permissions(Settings(data_dir=tmp_path / "data"))
+    assert (finding.state, "is a file" in finding.found) == (FindingState.PROBLEM, True)
+    assert "HSI_DATA_DIR" in (finding.remedy or "")

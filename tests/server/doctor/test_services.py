@@ -19,12 +19,14 @@ from alembic.script import ScriptDirectory
 
 from inference_server.core.diagnosis import Finding, FindingState
 from inference_server.core.hardware import TierName
+from inference_server.detection.backends import openvino
 from inference_server.doctor import database, detector, network, ports
 from inference_server.hardware.tiers import TIERS
-from inference_server.settings import Settings
+from inference_server.settings import Device, Settings
 from inference_server.storage.database import Database, migration_config
 from tests.server.detection.graphs import constant_model, end_to_end
 from tests.support.bench import ScriptedDetector
+from tests.support.detector_service import TOKEN, GatedDetector, running_service
 from tests.support.home import MovableClock
 from tests.support.services import PostgreSql, Redis
 
@@ -43,6 +45,16 @@ def _revision(file: Path, revision: str) -> None:
     with closing(sqlite3.connect(file)) as opened:
         opened.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         opened.commit()
+
+
+def test_a_database_of_another_program_is_a_problem(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "hsi.db")) as opened:
+        opened.execute("CREATE TABLE recipes (name TEXT)")
+    (finding,) = database.sqlite(tmp_path / "hsi.db")
+    assert (finding.state, "of another program" in finding.found) == (PROBLEM, True)
+    (tmp_path / "empty.db").touch()
+    (finding,) = database.sqlite(tmp_path / "empty.db")
+    assert (finding.state, "tables are made at the next start" in finding.found) == (OK, True)
 
 
 async def test_a_database_that_is_up_to_date_is_read_without_a_trace(tmp_path: Path) -> None:
@@ -288,6 +300,38 @@ def test_a_broken_detector_is_a_problem(tmp_path: Path) -> None:
     finding = _detector(tmp_path)
     assert finding.state is PROBLEM
     assert "an ONNX model was expected" in finding.found
+    assert finding.remedy == f"Remove {tmp_path / 'yolo26n.onnx'}, and have it fetched anew: hsi models pull yolo26n."
+    absent = _detector(tmp_path, model_file=tmp_path / "none.onnx")
+    assert "found no such file" in absent.found
+    assert "HSI_DETECTOR__MODEL_FILE" in (absent.remedy or "")
+
+
+def test_what_the_detector_lacks_is_told_once_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(openvino._NODES, Device.GPU, ("/dev/no-such-device",))
+    constant_model(tmp_path / "yolo26n.onnx", NOTHING)
+    settings = Settings.model_validate({"models_dir": tmp_path, "detector": {"backend": "openvino", "device": "gpu"}})
+    lacking, judges = detector.look(settings, TIER, lambda: None)
+    assert (lacking.state, judges.state) == (WARNING, OK)
+    assert lacking.found.endswith("It runs on CPUExecutionProvider instead.")
+    assert (lacking.remedy or "").endswith("or set detector.device to cpu.")
+
+
+async def test_a_detector_elsewhere_is_tried(tmp_path: Path) -> None:
+    async def told(url: str, **more: str) -> Finding:
+        remote = {"url": url, "token": TOKEN} | more
+        settings = Settings.model_validate({"detector": {"backend": "remote", "remote": remote}})
+        (finding,) = await detector.elsewhere(settings)
+        return finding
+
+    async with running_service(tmp_path / "there", GatedDetector()) as service:
+        well = await told(service.url)
+        assert (well.state, well.found) == (OK, f"Gated judges on Gate at {service.url}")
+        refused = await told(service.url, token="another-token-than-that-one")
+        assert (refused.state, "refuses the token" in refused.found) == (WARNING, True)
+        assert "detector-token" in (refused.remedy or "")
+    down = await told(service.url, fallback="none")
+    assert (down.state, "cannot be reached" in down.found) == (PROBLEM, True)
+    assert list(await detector.elsewhere(Settings())) == []
 
 
 def test_a_detector_that_runs_is_asked_itself(tmp_path: Path) -> None:

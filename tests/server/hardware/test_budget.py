@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference_server.hardware.budget import GPU, MemoryBudget, ModelMemoryError, ModelSpec, is_out_of_memory
+from inference_server.core.memory import is_out_of_memory
+from inference_server.hardware.budget import GPU, MemoryBudget, ModelMemoryError, ModelSpec
 from inference_server.models.errors import ModelUnavailable
 
 

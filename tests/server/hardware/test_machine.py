@@ -3,19 +3,15 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from inference_server.core.hardware import GIB, MIB, GpuReading, TierName
+from inference_server.core.hardware import GIB, GpuReading, TierName
 from inference_server.hardware import machine as machine_module
 from inference_server.hardware import monitor as monitor_module
-from inference_server.hardware.budget import ModelMemoryError
-from inference_server.hardware.detector import place_detector
 from inference_server.hardware.machine import Machine
 from inference_server.hardware.monitor import KEPT, STEADY, GpuMonitor
 from inference_server.hardware.probe import Hardware
-from inference_server.models.store import ResolvedModel
 from inference_server.observability.health import ComponentHealth, HealthBoard, HealthState
 from inference_server.settings import HardwareSettings
 from tests.support.gpus import CUDA_RUNTIME, LOST, NO_GPU, FakeGpus, card, hardware
@@ -153,31 +149,6 @@ async def test_the_history_is_an_hour_long() -> None:
     assert (gpu.readings[-1].at - gpu.readings[0].at).total_seconds() == 3595
 
 
-async def test_the_detector_has_its_place_in_the_memory(looked: dict[str, Hardware], tmp_path: Path) -> None:
-    looked["it"] = hardware()
-    house = House()
-    house.gpus.fails = NO_GPU
-    file = tmp_path / "yolov3-tiny.onnx"
-    file.write_bytes(b"a model")
-    plan = await house.machine.plan()
-    found = await place_detector(plan, ResolvedModel(file, "yolov3-tiny", "YOLOv3-tiny"), lambda: "the detector")
-    assert found == "the detector"
-    details = house.component("memory").details
-    assert (details["models"], details["models_bytes"]) == ("yolov3-tiny", 100 * MIB)
-    (resident,) = plan.memory.use.models
-    assert resident.pinned
-
-
-async def test_a_detector_without_room_is_refused_with_the_setting(looked: dict[str, Hardware], tmp_path: Path) -> None:
-    looked["it"] = hardware()
-    house = House(memory_bytes=64 * MIB)
-    file = tmp_path / "mine.onnx"
-    file.write_bytes(b"a model")
-    with pytest.raises(ModelMemoryError, match="mine needs 256 MiB") as refused:
-        await place_detector(await house.machine.plan(), ResolvedModel(file, "mine", "Mine"), lambda: "never")
-    assert "hardware.memory_bytes" in refused.value.remedy
-
-
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -190,7 +161,6 @@ async def test_a_detector_without_room_is_refused_with_the_setting(looked: dict[
 async def test_a_budget_is_never_more_than_there_is(settings: dict[str, int], expected: tuple[int, int]) -> None:
     plan = await House(**settings).machine.plan()
     assert tuple(budget.budget for budget in plan.budgets) == expected
-    assert plan.for_models is plan.gpu
 
 
 @pytest.mark.usefixtures("looked")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Processors, containers, memory and Intel's devices, as the system's files tell of them."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -111,11 +112,32 @@ def test_intels_devices_are_told_from_others(tmp_path: Path) -> None:
     _device(drm, devices / "dri", "renderD128", "0x10de")
     node = _device(drm, devices / "dri", "renderD129", "0x8086")
     npu = _device(accel, devices / "accel", "accel0", "0x8086")
-    found = intel.look(drm, accel, devices)
-    assert (found.gpu, found.npu, found.denied) == (node, npu, ())
+    found = intel.look(drm, accel, devices, lambda: ["CPU", "GPU.0", "GPU.1", "NPU"])
+    assert (found.gpu, found.npu, found.denied, found.driverless) == (node, npu, (), ())
+    assert found.usable is found.openvino
     node.unlink()  # not given to the container
-    assert intel.look(drm, accel, devices).gpu is None
+    assert intel.look(drm, accel, devices, lambda: ["CPU", "NPU"]).gpu is None
     assert intel.look(tmp_path / "none", tmp_path / "none", devices) == intel.IntelDevices(openvino=found.openvino)
+
+
+def test_an_intel_gpu_without_driver_is_not_usable(tmp_path: Path) -> None:
+    node = _device(tmp_path / "drm", tmp_path / "dev" / "dri", "renderD128", "0x8086")
+    pytest.importorskip("openvino", reason="without the library it is not usable anyway")
+    found = intel.look(tmp_path / "drm", tmp_path / "accel", tmp_path / "dev", lambda: ["CPU"])
+    assert (found.driverless, found.usable) == ((node,), False)
+    assert found.obstacle == "OpenVINO finds no driver for it"
+    real = intel.look(tmp_path / "drm", tmp_path / "accel", tmp_path / "dev")  # OpenVINO itself is asked
+    assert real.driverless == (() if "GPU" in " ".join(intel.openvino_devices()) else (node,))
+
+
+def test_a_device_counts_as_denied_where_opening_it_fails_whatever_its_mode_says(tmp_path: Path) -> None:
+    """As in a container that was not given it: the node is shown, root may do all, and opening it fails."""
+    node = _device(tmp_path / "drm", tmp_path / "dev" / "dri", "renderD128", "0x8086")
+    node.unlink()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(node))  # nobody can open a file of this kind
+    found = intel.look(tmp_path / "drm", tmp_path / "accel", tmp_path / "dev", lambda: pytest.fail("needless"))
+    assert (found.denied, found.usable) == ((node,), False)
 
 
 def test_the_whole_machine_is_looked_at() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from inference_server.core.hardware import GIB, TierName
+from inference_server.core.model import MemoryBasis, MemoryNeed
 from inference_server.hardware.detector import resolve_detector
 from inference_server.hardware.intel import IntelDevices
-from inference_server.hardware.needs import NeedSource, need_of, need_of_file
 from inference_server.hardware.probe import Hardware
 from inference_server.hardware.tiers import TIERS, Tier, choose, lacking
-from inference_server.models.catalogue import CATALOGUE
+from inference_server.models.catalogue import CATALOGUE, memory_of
+from inference_server.models.catalogue.memory import memory_of_file
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.store import ModelStore
 from inference_server.settings import DetectorSettings
@@ -29,10 +30,7 @@ def test_the_models_of_a_tier_and_its_reserve_fit(tier: Tier) -> None:
 
 @pytest.mark.parametrize("model", sorted({model for tier in TIERS.values() for model in tier.models}))
 def test_the_models_of_the_tiers_are_in_the_catalogue(model: str) -> None:
-    known = {entry.id for entry in CATALOGUE}
-    if model not in known:
-        pytest.skip(f"{model} is not in the catalogue yet")
-    assert model in known
+    assert model in {entry.id for entry in CATALOGUE}
 
 
 def test_the_page_says_what_each_tier_runs() -> None:
@@ -85,8 +83,9 @@ def test_a_tier_that_does_not_fit_is_taken_with_a_warning(name: TierName) -> Non
 
 
 def test_what_is_not_known_is_estimated_by_its_file() -> None:
-    assert need_of("mine", 10 << 20, on_gpu=False) == need_of_file(10 << 20)
-    assert need_of("yolov3-tiny", 1 << 40, on_gpu=False).source is NeedSource.MEASURED
+    assert memory_of("mine", 10 << 20) == memory_of_file(10 << 20)
+    assert memory_of("mine", 10 << 20).processor == MemoryNeed(286, MemoryBasis.ESTIMATED)
+    assert memory_of("yolov3-tiny", 1 << 40).processor.basis is MemoryBasis.MEASURED
 
 
 @pytest.mark.parametrize(

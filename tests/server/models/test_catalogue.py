@@ -58,7 +58,8 @@ def test_files_of_one_model_share_a_folder_and_one_file_is_converted(entry: Mode
         assert all(file.file_name.startswith(f"{entry.id}/") for file in entry.files)
         assert entry.conversion is Conversion.NONE
     assert (entry.input_size > 0) == (entry.conversion is not Conversion.NONE)
-    assert entry.memory_mb >= entry.size / 3e6, "less memory than a third of its weights cannot be right"
+    for need in (entry.memory.processor, entry.memory.gpu):
+        assert need.bytes >= entry.size / 3, "less memory than a third of its weights cannot be right"
 
 
 def test_detectors_can_be_wanted_in_the_settings() -> None:
@@ -74,4 +75,5 @@ def test_the_page_says_what_the_catalogue_says(entry: ModelEntry) -> None:
     licence = entry.licence.name + ("" if entry.licence.commercial_use else "; **not commercial**")
     size = f"{'' if all(file.size_exact for file in entry.files) else 'about '}{entry.size / 1e6:,.1f}"
     pinned = "yes" if entry.pinned else "no"
-    assert cells == [entry.purpose, size, f"{entry.memory_mb:,}, {entry.memory.basis}", entry.device, licence, pinned]
+    memory = [f"{need.mib:,}, {need.basis}" for need in (entry.memory.processor, entry.memory.gpu)]
+    assert cells == [entry.purpose, size, *memory, entry.device, licence, pinned]

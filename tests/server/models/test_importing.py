@@ -101,5 +101,5 @@ async def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 async def test_a_full_disk_is_told(tmp_path: Path, file: Path) -> None:
     models = ModelStore(tmp_path / "models", catalogue=[model(weights("a.bin", CONTENT))], free=lambda _folder: 10)
-    with pytest.raises(ModelUnavailable, match=r"needs 700 bytes in .*, where 10 are free"):
+    with pytest.raises(ModelUnavailable, match=r"needs 105 MB in .*, where 0 MB are free"):
         await import_file(models, file, None, willing)

@@ -16,7 +16,8 @@ from inference_server.core.model import ModelProblem, PullState, PullStep
 from inference_server.models.catalogue import HttpsSource, ModelEntry
 from inference_server.models.errors import ModelUnavailable
 from inference_server.models.fetching import MOST_BREAKS, Fetcher
-from inference_server.models.store import SPARE_BYTES, ModelStore
+from inference_server.models.room import SPARE_BYTES
+from inference_server.models.store import ModelStore
 from tests.server.models.conftest import model, weights
 from tests.server.models.file_server import FileServer
 

@@ -122,6 +122,15 @@ async def test_calls_that_hang_are_left_behind_and_the_next_ones_work() -> None:
     release.set()
 
 
+async def test_memory_goes_back_when_nothing_was_called_for_a_while() -> None:
+    rested = threading.Event()
+    threads = InferenceThreads(1, rest=rested.set, rest_seconds=0)
+    assert not rested.is_set()
+    assert await threads.run_all(abs, [-1], 10) == [1]
+    assert await asyncio.to_thread(rested.wait, 10)
+    threads.stop()
+
+
 def _component(bench: Bench, name: str) -> ComponentHealth:
     return next(component for component in bench.health.components if component.name == name)
 

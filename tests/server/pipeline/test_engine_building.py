@@ -53,14 +53,14 @@ class House:
             self.bench.judging,
             self.cache,
             self.builder,
-            key_of=self.key_of,
-            open_again=self.open,
+            source_of=self.source_of,
+            open_again=self.opened,
             health=self.bench.health,
         )
 
-    def key_of(self, _model: ResolvedModel) -> EngineKey:
-        """Return the key of this machine."""
-        return KEY
+    def source_of(self, model: ResolvedModel) -> tuple[Path, EngineKey]:
+        """Return the model's own file and the key of this machine."""
+        return model.path, KEY
 
     async def load(self) -> None:
         """Load the detector."""
@@ -68,7 +68,11 @@ class House:
         async def resolve() -> ResolvedModel:
             return self.model
 
-        await self.bench.judging.load(resolve, self.open)
+        await self.bench.judging.load(resolve, self.opened)
+
+    async def opened(self, model: ResolvedModel, _engine_bytes: int = 0) -> Opened:
+        """Open the detector on a thread."""
+        return await asyncio.to_thread(self.open, model)
 
     def health(self, name: str) -> ComponentHealth | None:
         """Return a component's report."""
@@ -157,10 +161,10 @@ async def test_a_failed_build_is_told_and_not_tried_at_each_start(house: House) 
 
 
 async def test_without_tensorrt_nothing_is_built(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(_model: ResolvedModel) -> EngineKey:
+    def absent(_model: ResolvedModel) -> tuple[Path, EngineKey]:
         raise BackendAbsent("TensorRT is not installed", "Install it.")
 
-    monkeypatch.setattr(house, "key_of", absent)
+    monkeypatch.setattr(house, "source_of", absent)
     await house.load()
     await house.building().run()
     assert (house.builder.builds, house.health(COMPONENT)) == (0, None)

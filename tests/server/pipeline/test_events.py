@@ -93,9 +93,9 @@ async def test_a_further_picture_changes_the_event_and_keeps_the_best_frame(a_be
 
 
 async def test_a_rising_level_is_told_once_with_the_level_before(a_bench: Bench) -> None:
-    for seconds in (0, 10, 20, 30, 40):
+    for seconds, people in ((0, 1), (1, 1), (2, 1), (3, 4), (4, 4)):
         a_bench.clock.time = _after(seconds)
-        await a_bench.see(a_person())
+        await a_bench.see(*(a_person(x=5 + 15 * number) for number in range(people)))
     told = await a_bench.told()
     assert [item.kind for item in told] == [ADDED, DETECTED, CHANGED, CHANGED, ESCALATED, CHANGED]
     escalated = told[4]

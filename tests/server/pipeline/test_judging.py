@@ -47,7 +47,10 @@ async def _load(judging: Judging, model: ResolvedModel = MODEL, *failures: Excep
             raise left.pop(0)
         return model
 
-    await judging.load(resolve, lambda _model: Opened(ScriptedDetector()))
+    async def opened(_model: ResolvedModel) -> Opened:
+        return Opened(ScriptedDetector())
+
+    await judging.load(resolve, opened)
 
 
 async def test_before_the_detector_is_there_nothing_is_judged() -> None:
@@ -64,7 +67,7 @@ async def test_a_loaded_detector_is_told_and_given_to_whoever_waits() -> None:
     judging = Judging(health, changed)
     waiting = asyncio.create_task(judging.detector())
     await _load(judging)
-    assert isinstance(await waiting, ScriptedDetector)
+    assert (await waiting).name == ScriptedDetector.name
     status = judging.status
     assert (status.state, status.model, status.name, status.provider) == ("ok", "scripted", "Scripted", "Script")
     assert status.judges
@@ -77,6 +80,7 @@ async def test_a_loaded_detector_is_told_and_given_to_whoever_waits() -> None:
         "wanted": None,
         "fallback": False,
         "breaker": "closed",
+        "batch": 1,
     }
 
 

@@ -55,6 +55,41 @@ async def test_it_prolongs_the_event_it_came_in_and_no_other(a_bench: Bench) -> 
     assert [found.left_out for found in sighting.detections] == [LeftOut.STATIONARY, None]
 
 
+async def test_it_stays_three_days_leaves_and_another_one_comes(a_bench: Bench) -> None:
+    a_bench._pictures = 60  # so that all are of one hue
+    await a_bench.see(CAR)
+    for number in range(72):
+        a_bench.clock.move(hours=1)
+        await a_bench.see(*([Detection(Label.TRUCK, 0.6, CAR.box)] if number % 9 == 8 else [CAR]))
+    (event,) = await a_bench.events()
+    async with a_bench.database.reading() as connection:
+        (item,) = await stationary.stationary(connection, CAMERA)
+    assert (item.first_seen_at, item.sightings) == (event.started_at, 73)
+    for _ in range(12):
+        a_bench.clock.move(minutes=1)
+        await a_bench.see()
+    async with a_bench.database.reading() as connection:
+        assert await stationary.count(connection) == 0
+    await a_bench.see(CAR)
+    assert [event.started_at for event in await a_bench.events()] == [event.started_at, a_bench.clock.now()]
+
+
+async def test_a_statue_makes_no_more_events_and_somebody_before_it_does(tmp_path: Path) -> None:
+    statue = Detection(Label.PERSON, 0.7, Box(30, 20, 6, 16))
+    async with bench(tmp_path, stationary=StationarySettings(sightings=2, person_minutes=10)) as made:
+        for _ in range(12):
+            await made.see(statue)
+            made.clock.move(minutes=1)
+        before = len(await made.events())
+        for _ in range(5):
+            await made.see(statue)
+            made.clock.move(minutes=1)
+        assert len(await made.events()) == before
+        await made.see(statue, a_person())
+        visit = (await made.events())[-1]
+        assert (len(await made.events()), len(visit.tracks)) == (before + 1, 1)
+
+
 async def test_it_makes_one_again_when_it_moves(a_bench: Bench) -> None:
     await a_bench.see(CAR)
     await _let_it_stand(a_bench, 10)

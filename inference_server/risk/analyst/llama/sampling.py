@@ -14,6 +14,8 @@ import numpy as np
 
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
 """The library's own defaults."""
+_LIKELIEST = 1024
+"""As many tokens are looked at first. What is less likely than MIN_P of the best allowed one is never chosen."""
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 """llama_token_data."""
 
@@ -61,14 +63,23 @@ class Sampler:
         return not math.isinf(self._weighed(self._grammar, candidates).data[0].logit)
 
     def _among_the_allowed(self) -> int:
+        """Return a token that the grammar allows, of the likeliest where that makes no difference, else of all."""
         words = self._model.n_vocab()
-        candidates = np.zeros(words, _CANDIDATE)
-        candidates["id"] = np.arange(words)
-        logits = self._library.llama_get_logits_ith(self._model.ctx, -1)
-        candidates["logit"] = np.ctypeslib.as_array(logits, shape=(words,))
-        self._weighed(self._grammar, candidates)
+        found = self._library.llama_get_logits_ith(self._model.ctx, -1)
+        logits = np.ctypeslib.as_array(found, shape=(words,))
+        likeliest = np.argpartition(logits, -_LIKELIEST)[-_LIKELIEST:] if words > _LIKELIEST else np.arange(words)
+        candidates = self._allowed(likeliest, logits)
+        if not candidates["logit"].max() + math.log(MIN_P) > logits[likeliest].min():
+            candidates = self._allowed(np.arange(words), logits)
         chosen = self._weighed(self._chain, candidates)
         return int(chosen.data[chosen.selected].id)
+
+    def _allowed(self, tokens: Any, logits: Any) -> Any:
+        """Return candidates, of which the grammar has made impossible what it does not allow."""
+        candidates = np.zeros(len(tokens), _CANDIDATE)
+        candidates["id"], candidates["logit"] = tokens, logits[tokens]
+        self._weighed(self._grammar, candidates)
+        return candidates
 
     def _weighed(self, sampler: Any, candidates: Any) -> Any:
         """Return the list of candidates after a sampler has weighed it, in the same memory, and perhaps chosen one."""

@@ -89,6 +89,25 @@ def test_every_picture_is_answered_for_any_batch(backend: On, tmp_path: Path, ba
     assert detector.detect([]) == []
 
 
+def test_a_model_that_takes_many_pictures_and_answers_for_one_is_refused_where_many_are_wanted(
+    backend: On, tmp_path: Path
+) -> None:
+    path = _answers_for_one(tmp_path / "m.onnx")
+    assert len(backend.open(path, max_batch=1).detect([GREY, GREY])) == 2
+    with pytest.raises(DetectorUnusable, match=r"an output for each of 4 pictures was expected; found \[1, 300, 6\]"):
+        backend.open(path, max_batch=4)
+
+
+def _answers_for_one(path: Path) -> Path:
+    """Write a model with an open batch whose graph was traced with one picture."""
+    model = onnx.load(constant_model(path, end_to_end(ROW)))
+    for constant in model.graph.initializer:
+        if constant.name == "axes":
+            constant.CopyFrom(numpy_helper.from_array(np.array([0, 1, 2, 3], np.int64), "axes"))
+    onnx.save(model, path)
+    return path
+
+
 def test_size_of_a_model_that_takes_any(backend: On, tmp_path: Path) -> None:
     metadata = {"imgsz": "[96, 96]"}
     path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), input_shape=("N", 3, "h", "w"), metadata=metadata)

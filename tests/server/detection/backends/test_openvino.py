@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _capabilities() -> list[str]:
-    return list(openvino._library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(openvino.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def test_f32_is_forced() -> None:
@@ -71,12 +71,25 @@ def test_the_hint_decides_how_many_pictures_are_under_way(path: Path, hint: Hint
 
 def test_answers_of_many_threads_do_not_mix(tmp_path: Path) -> None:
     """More callers than requests, each with a batch of its own size, and an answer that stays when others follow."""
-    network = OpenvinoNetwork(constant_model(tmp_path / "m.onnx", end_to_end(ROW)), SETTINGS, Device.CPU)
+    settings = SETTINGS.model_copy(update={"max_batch": 5})
+    network = OpenvinoNetwork(constant_model(tmp_path / "m.onnx", end_to_end(ROW)), settings, Device.CPU)
     batches = [np.zeros((1 + number % 5, 3, SIZE, SIZE), np.float32) for number in range(40)]
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(network.run, batches))
     assert [len(answer) for answer in answers] == [len(batch) for batch in batches]
     assert all(np.array_equal(row, end_to_end(ROW)) for answer in answers for row in answer)
+
+
+@pytest.mark.parametrize(("most", "batch", "static"), [(1, 1, True), (3, None, False)])
+def test_where_pictures_come_alone_no_side_of_the_input_is_left_open(
+    tmp_path: Path, most: int, batch: int | None, static: bool
+) -> None:
+    """It is quicker, and NPUs take nothing else."""
+    path = constant_model(tmp_path / "m.onnx", end_to_end(ROW), input_shape=("N", 3, "h", "w"))
+    settings = SETTINGS.model_copy(update={"max_batch": most, "input_size": 320})
+    network = OpenvinoNetwork(path, settings, Device.CPU)
+    assert (network.input.batch, network.input.size) == (batch, 320)
+    assert network._compiled.inputs[0].get_partial_shape().is_static is static
 
 
 @pytest.mark.parametrize("device", [Device.GPU, Device.NPU])
@@ -93,7 +106,7 @@ def test_a_device_that_the_library_does_not_find_is_named_with_those_that_it_doe
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(openvino._NODES, Device.NPU, ("/",))
-    if "NPU" in openvino.devices():
+    if "NPU" in openvino.library().Core().available_devices:
         pytest.skip("there is an NPU")
     with pytest.raises(BackendAbsent, match="OpenVINO finds no NPU, only CPU"):
         OpenvinoNetwork(path, SETTINGS, Device.NPU)

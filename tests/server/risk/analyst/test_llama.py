@@ -64,6 +64,7 @@ async def test_a_hybrid_reads_the_prefix_once_too_and_says_what_it_says_without_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_a_hundred_answers_of_a_hundred_fit_the_schema(real: Path) -> None:
     score = JsonSchema(
         {

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the process of a model does with a GPU, behind a library that pretends to have one; and with a real one."""
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import pytest
 
-from inference_server.risk.analyst.llama import frames
-from inference_server.risk.analyst.llama.worker import _opened
+from inference_server.risk.analyst.llama import frames, sampling
+from inference_server.risk.analyst.llama.worker import _load, _opened
 from tests.support.language import LEVELS, judge, llama
 
 
@@ -81,3 +82,23 @@ def test_a_frame_comes_back_as_it_was() -> None:
         frames.length(b"\xff\xff\xff\xff")
     with pytest.raises(ValueError, match="bytes"):
         frames.packed(frames.Piece(1, "x" * frames.MOST_BYTES))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_looking_at_the_likeliest_first_chooses_the_same_as_looking_at_all(
+    hybrid: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    generator, _ = _load(frames.Setup(str(hybrid), 512, 1, 0), deque())
+    schema = LEVELS.text
+
+    def answers() -> list[str]:
+        asked = [
+            frames.Ask(number, [["user", f"person {number}"]], schema, 40, temperature, number, [], thinking=False)
+            for number in range(5)
+        ]
+        return [generator.answer(ask, lambda _text: None, lambda: None).text for ask in asked]
+
+    quick = answers()
+    monkeypatch.setattr(sampling, "_LIKELIEST", 1 << 20)
+    assert answers() == quick
+    generator.model.close()
