@@ -25,7 +25,7 @@ async def _serving(settings: Settings, url: str) -> AsyncIterator[aiohttp.Client
     serving = asyncio.create_task(Server(settings).run(stop))
     try:
         async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-            while not await _is_ready(session, url):
+            while not await _is_ready(session, url):  # noqa: ASYNC110 - it answers over HTTP
                 await asyncio.sleep(0.05)
         token = (settings.data_dir / "token").read_text().strip()
         async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"}) as session:
