@@ -17,6 +17,7 @@ from inference_server.commands import (
     cameras,
     dead_letters,
     doctor,
+    evaluate,
     ftp,
     models,
     prompts,
@@ -27,9 +28,11 @@ from inference_server.commands import (
 )
 from inference_server.commands.command import Command
 from inference_server.detector_service.service import DetectorServiceMisplacedError
+from inference_server.evaluation.errors import ScenarioError
 from inference_server.models.errors import ModelUnavailable
 from inference_server.observability.logs import configure_logs
 from inference_server.pipeline.streams import RedisMissingError
+from inference_server.risk.weights import WeightsError
 from inference_server.settings import ENVIRONMENT_PREFIX, Settings
 from inference_server.storage.backup.errors import BackupError
 from inference_server.storage.data_folder import DataFolderError
@@ -44,9 +47,11 @@ EXPLAINED = (
     DetectorServiceMisplacedError,
     ModelUnavailable,
     RedisMissingError,
+    ScenarioError,
+    WeightsError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, prompts, dead_letters, backup, restore, storage)
+_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, prompts, dead_letters, backup, restore, storage, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_await(command(options, settings)))
     except (*EXPLAINED, OSError) as error:
-        told = f"{str(error).rstrip('.')}. {error.remedy}" if isinstance(error, ModelUnavailable) else str(error)
-        print(told, file=sys.stderr)
+        remedy = f". {error.remedy}" if isinstance(error, ModelUnavailable | WeightsError) else ""
+        print(f"{str(error).rstrip('.')}{remedy}" if remedy else error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

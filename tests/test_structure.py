@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "detection": {"core", "models", "settings"},
     "ingest": {"core", "settings", "storage", "observability"},
     "pipeline": {"core", "settings", "storage", "ingest", "detection", "models", "risk", "observability"},
+    "evaluation": {"core", "settings", "detection", "pipeline", "risk", "storage"},
     "doctor": {"core", "settings", "models", "hardware", "storage", "ingest", "detection", "risk"},
     "api": {"core", "settings", "storage", "observability", "detection", "risk"},
     "analyst_service": {"core", "settings", "storage", "observability", "risk", "models", "hardware", "api"},

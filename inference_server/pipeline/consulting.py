@@ -3,12 +3,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from inference_server.core.assessment import Analysis, Assessment
 from inference_server.core.event import Event
-from inference_server.pipeline.analyst import Analyst
 from inference_server.pipeline.cases import Case as EventCase
 from inference_server.pipeline.cases import told_of
 from inference_server.pipeline.prompting import ActivePrompt
@@ -33,6 +33,19 @@ type ReadPrompt = Callable[[], Awaitable[ActivePrompt]]
 
 type Pictures = Callable[[Event], Awaitable[tuple[bytes, ...]]]
 """Returns the pictures of an event that a model is shown."""
+
+
+class Oracle(Protocol):
+    """Whoever answers."""
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether pictures are of use."""
+        ...
+
+    async def ask(self, request: LanguageRequest, event_id: int) -> LanguageAnswer:
+        """Return the answer. Raises ModelError, ServiceDownError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class Consulting:
 
     def __init__(
         self,
-        analyst: Analyst,
+        analyst: Oracle,
         settings: AnalystSettings,
         *,
         budget_tokens: int,
@@ -92,6 +105,11 @@ class Consulting:
         return Consulted(
             asked, answered.verdict, analysis_of(answered, case.rules, active.prompt.name + version), answered.repaired
         )
+
+    async def judge(self, about: Case, rendered_from: Prompt, number: int) -> tuple[Answered, Rendered]:
+        """Return the answer about a case that is no event of the database, and what was sent. Raises as `consult`."""
+        rendered = self._rendered(about, rendered_from)
+        return await self.ask(about, rendered, number=number), rendered
 
     async def ask(
         self,

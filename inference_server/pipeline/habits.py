@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inference_server.core.baseline import HOUR, Habit, hour_of, slot_of
 from inference_server.core.clock import Clock
 from inference_server.risk.baseline import by_category, counts, learn
+from inference_server.risk.continuity import first_sights
 from inference_server.storage import baselines, chores, surroundings
 from inference_server.storage.database import STORAGE_FAILURES, Database
 
@@ -73,7 +74,7 @@ class HabitLearning:
         end = begin + HOUR
         slot = slot_of(begin.astimezone(self._zone))
         known = by_category(await baselines.at_hour(connection, camera_id, slot))
-        sights = await baselines.first_sights(connection, camera_id, begin - HOUR, end)
+        sights = first_sights(await baselines.tracks_since(connection, camera_id, begin - HOUR, end))
         await baselines.write(
             connection,
             [

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The situation of an event: all that the rules judge by beside its own tracks, read from the database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.baseline import HOUR, hour_of, slot_of
+from inference_server.core.baseline import HOUR, Habit, hour_of, slot_of
 from inference_server.core.context import STALE_AFTER, CameraPlace, HomeContext, Mode
 from inference_server.core.detection import Category, Track
 from inference_server.core.view import ViewProblem
 from inference_server.risk.baseline import by_category, counts, expectation
-from inference_server.risk.continuity import Before, stayed_before
+from inference_server.risk.continuity import Before, first_sights, stayed_before
 from inference_server.risk.evidence import Evidence, Expectation, SeenElsewhere, Tampering, is_night, of_tracks
 from inference_server.settings import RiskSettings
 from inference_server.storage import baselines, home_context, surroundings
@@ -48,6 +48,21 @@ class Happening:
     tracks: tuple[Track, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies around an event."""
+
+    told: HomeContext | None
+    """What Home Assistant told last."""
+    cameras: Mapping[str, Placed]
+    recent: Sequence[PastEvent]
+    """The events of all cameras shortly before, the latest first; they may include the event itself."""
+    habits: Sequence[Habit] = ()
+    """Of its camera at this hour of the day."""
+    earlier: Sequence[Sequence[Track]] = ()
+    """The tracks of its camera's other events of this hour and the one before, the earliest event first."""
+
+
 class Situations:
     """Reads what surrounds an event."""
 
@@ -58,12 +73,24 @@ class Situations:
 
     async def evidence(self, connection: AsyncConnection, happening: Happening, now: datetime) -> Evidence:
         """Return what an event is judged by; `now` is the time of the clock."""
-        seen_at = happening.seen_at
-        told = await home_context.get(connection)
+        camera_id, seen_at = happening.camera_id, happening.seen_at
+        begin = hour_of(seen_at)
+        habits = await baselines.at_hour(connection, camera_id, slot_of(begin.astimezone(self._zone)))
+        earlier = await baselines.tracks_since(connection, camera_id, begin - HOUR, seen_at, but_of=happening.event_id)
+        around = Surroundings(
+            told=await home_context.get(connection),
+            cameras=await surroundings.placed(connection),
+            recent=await surroundings.recent_events(connection, happening.started_at - LOOK_BACK, seen_at),
+            habits=habits,
+            earlier=earlier,
+        )
+        return self.evidence_of(happening, around, now)
+
+    def evidence_of(self, happening: Happening, around: Surroundings, now: datetime) -> Evidence:
+        """Return what an event is judged by, from all that was read of its surroundings."""
+        seen_at, told, cameras = happening.seen_at, around.told, around.cameras
         known = told if told and not _is_unknown(told, seen_at, now) else None
-        cameras = await surroundings.placed(connection)
-        recent = await surroundings.recent_events(connection, happening.started_at - LOOK_BACK, seen_at)
-        before = [event for event in recent if event.started_at < happening.started_at]
+        before = [event for event in around.recent if event.started_at < happening.started_at]
         local = seen_at.astimezone(self._zone)
         here = cameras.get(happening.camera_id)
         return Evidence(
@@ -73,23 +100,22 @@ class Situations:
             place=here.place if here else CameraPlace.OTHER,
             context=known,
             context_lost_at=told.told_at.astimezone(self._zone) if told and told.is_stale(now) else None,
-            expectations=await self._expectations(connection, happening),
+            expectations=self._expectations(happening, around),
             stayed_before=stayed_before(happening.tracks, _of_camera(happening, before)),
             elsewhere=tuple(_elsewhere(happening, before, cameras)),
             tampering=tuple(_tampering(cameras, seen_at)),
         )
 
-    async def _expectations(self, connection: AsyncConnection, happening: Happening) -> tuple[Expectation, ...]:
-        camera_id, at = happening.camera_id, happening.seen_at
-        begin = hour_of(at)
-        slot = slot_of(begin.astimezone(self._zone))
-        known = by_category(await baselines.at_hour(connection, camera_id, slot))
+    def _expectations(self, happening: Happening, around: Surroundings) -> tuple[Expectation, ...]:
+        known = by_category(around.habits)
         if not any(known.values()):
             return ()
-        sights = await baselines.first_sights(connection, camera_id, begin - HOUR, at, but_of=happening.event_id)
-        mine = [(track.label.category, track.first_seen_at) for track in happening.tracks]
-        seen = counts([*sights, *mine], begin, begin + HOUR)
-        found = (expectation(known[category], slot, at, category, seen[category]) for category in Category)
+        begin = hour_of(happening.seen_at)
+        slot = slot_of(begin.astimezone(self._zone))
+        seen = counts(first_sights([*around.earlier, happening.tracks]), begin, begin + HOUR)
+        found = (
+            expectation(known[category], slot, happening.seen_at, category, seen[category]) for category in Category
+        )
         return tuple(item for item in found if item is not None)
 
     def _is_night(self, local: datetime, context: HomeContext | None) -> bool:

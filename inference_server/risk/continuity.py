@@ -41,9 +41,23 @@ def stayed_before(tracks: Iterable[Track], earlier: Sequence[Before]) -> timedel
     return began - since
 
 
+def first_sights(events: Iterable[Sequence[Track]]) -> list[tuple[Category, datetime]]:
+    """Return the kinds of the objects of a camera's events, and when each one came into view.
+
+    `events` are their tracks, the earliest event first. Who stays over several events came once.
+    """
+    found: list[tuple[Category, datetime]] = []
+    before: Sequence[Track] = ()
+    for tracks in events:
+        new = [track for track in tracks if not any(_goes_on(old, track) for old in before)]
+        found += [(track.label.category, track.first_seen_at) for track in new]
+        before = tracks
+    return found
+
+
 def _goes_on(old: Track, new: Track) -> bool:
     gap = new.first_seen_at - old.last_seen_at
-    if old.label.category is not Category.PERSON or not timedelta(0) <= gap <= LONGEST_GAP:
+    if old.label.category is not new.label.category or not timedelta(0) <= gap <= LONGEST_GAP:
         return False
     if not old.path or not new.path:
         return True

@@ -16,7 +16,8 @@ _USUAL_FROM = 0.5
 
 def _further(category: Category, name: str, words: str) -> OfEvent:
     def judge(evidence: Evidence, weights: Weights) -> Finding | None:
-        unknown = [s for s in evidence.of(category) if s.known_as is None or s.known_as.trust is not Trust.FULL]
+        here = [subject for subject in evidence.of(category) if not evidence.is_on_public_ground(subject)]
+        unknown = [s for s in here if s.known_as is None or s.known_as.trust is not Trust.FULL]
         further = len(unknown) - 1
         return Finding(weights[name].counted(further), f"{further} more {words}") if further > 0 else None
 

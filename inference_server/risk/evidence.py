@@ -125,6 +125,12 @@ class Evidence:
         """Return the objects of one kind."""
         return tuple(subject for subject in self.subjects if subject.category is category)
 
+    def is_on_public_ground(self, subject: Subject) -> bool:
+        """Return whether an object did not leave the street or the sidewalk."""
+        if self.place is CameraPlace.STREET and not subject.track.zones:
+            return True
+        return subject.is_only_in(ZoneType.SIDEWALK)
+
     @property
     def sure(self) -> float:
         """The highest confidence of any detection."""

@@ -2,6 +2,7 @@
 """The rules about one object: what it is, where, when, how long and what it does."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from inference_server.core.context import AlarmState, CameraPlace, Mode
 from inference_server.core.detection import Category, Speed, ZoneType
@@ -11,7 +12,13 @@ from inference_server.risk.finding import Finding, OfSubject
 from inference_server.risk.weights import Weights
 from inference_server.risk.wording import describe
 
+SURE_OF_OBSERVATION = 0.6
+"""The confidence from which an observation weighs fully; below, half."""
+STARTED_WITH = timedelta(seconds=5)
+"""Who is seen this soon in an event may have been there before."""
 _PERSON, _VEHICLE, _ANIMAL = Category.PERSON, Category.VEHICLE, Category.ANIMAL
+_TELLING = (ZoneType.RESTRICTED, ZoneType.YARD, ZoneType.ENTRY, ZoneType.DRIVEWAY)
+_UNHURRIED = frozenset({None, Speed.STILL, Speed.SLOW})
 
 
 def _seen(category: Category, name: str) -> OfSubject:
@@ -44,16 +51,20 @@ def _after_dark(subject: Subject, evidence: Evidence, weights: Weights) -> Findi
 def _quiet_hours(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
     if subject.category is not _PERSON or evidence.context is None or not evidence.context.quiet_hours:
         return None
-    return Finding(weights["quiet_hours"].fixed(), f"in the quiet hours ({evidence.now:%H:%M})")
+    stayed = 0.0 if evidence.is_on_public_ground(subject) else _stayed(subject, evidence)
+    return Finding(weights["quiet_hours"].reached(stayed), f"in the quiet hours ({evidence.now:%H:%M})")
 
 
 def _in_zone(kind: ZoneType, *categories: Category) -> OfSubject:
+    """Judge by the most telling zone: who was in the yard came over the driveway."""
     name = f"in_{kind.value}"
 
     def judge(subject: Subject, _evidence: Evidence, weights: Weights) -> Finding | None:
         visits = subject.visits(kind) if subject.category in categories else ()
+        if not visits or any(subject.visits(other) for other in _TELLING[: _TELLING.index(kind)]):
+            return None
         names = ", ".join(sorted({f'"{visit.name}"' for visit in visits}))
-        return Finding(weights[name].fixed(), f"in {names}") if visits else None
+        return Finding(weights[name].fixed(), f"in {names}")
 
     return judge
 
@@ -99,9 +110,19 @@ def _is_person_indoors(subject: Subject, evidence: Evidence) -> bool:
 def _lingering(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
     if subject.category is not _PERSON or _is_person_indoors(subject, evidence):
         return None
-    stayed = (subject.track.dwell + evidence.stayed_before).total_seconds()
+    if evidence.is_on_public_ground(subject) and subject.track.speed not in _UNHURRIED:
+        return None
+    stayed = _stayed(subject, evidence)
     points = weights["lingering"].reached(stayed)
     return Finding(points, f"in view for {stayed:.0f} s") if points else None
+
+
+def _stayed(subject: Subject, evidence: Evidence) -> float:
+    """Return the seconds that a person has been in view, in the events before too."""
+    track = subject.track
+    began = min(one.track.first_seen_at for one in evidence.of(_PERSON))
+    before = evidence.stayed_before if track.first_seen_at - began <= STARTED_WITH else timedelta(0)
+    return (track.dwell + before).total_seconds()
 
 
 def _loitering_in_zone(subject: Subject, _evidence: Evidence, weights: Weights) -> Finding | None:
@@ -124,13 +145,35 @@ def _nobody_home(subject: Subject, evidence: Evidence, weights: Weights) -> Find
     context = evidence.context
     if subject.category is not _PERSON or context is None or not context.nobody_home:
         return None
-    return Finding(weights["nobody_home"].fixed(), _why_empty(context.people_home, context.mode))
+    points = weights["nobody_home"].reached(_stayed(subject, evidence))
+    if not points or evidence.is_on_public_ground(subject):
+        return None
+    return Finding(points, _why_empty(context.people_home, context.mode))
 
 
 def _why_empty(people_home: int | None, mode: Mode | None) -> str:
     if people_home == 0:
         return "nobody of the household is at home"
     return "the mode is away" if mode is Mode.AWAY else "the alarm is armed for an empty house"
+
+
+def _empty_at_night(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
+    context = evidence.context
+    if subject.category is not _PERSON or not evidence.night or context is None or not context.nobody_home:
+        return None
+    if evidence.is_on_public_ground(subject):
+        return None
+    return Finding(weights["empty_at_night"].fixed(), "nobody of the household is at home, and it is night")
+
+
+def _household_at_home(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
+    context = evidence.context
+    if subject.category is not _PERSON or evidence.night or context is None or not context.somebody_home:
+        return None
+    if evidence.place is CameraPlace.INDOORS or evidence.is_on_public_ground(subject):
+        return None
+    points = weights["household_at_home"].reached(_stayed(subject, evidence))
+    return Finding(points, "somebody of the household is at home, and it is not night")
 
 
 def _guests_expected(subject: Subject, evidence: Evidence, weights: Weights) -> Finding | None:
@@ -160,7 +203,10 @@ def _observed(kind: Observed) -> OfSubject:
         if observation is None:
             return None
         words = kind.value.replace("_", " ")
-        return Finding(weights[kind.value].fixed(), f"{words}, confidence {observation.confidence:.2f}")
+        points = weights[kind.value].fixed()
+        if observation.confidence < SURE_OF_OBSERVATION:
+            points = (points + 1) // 2
+        return Finding(points, f"{words}, confidence {observation.confidence:.2f}")
 
     return judge
 
@@ -186,6 +232,8 @@ SUBJECT_RULES: Mapping[str, OfSubject] = {
     "loitering_in_zone": _loitering_in_zone,
     "vehicle_waits": _vehicle_waits,
     "nobody_home": _nobody_home,
+    "empty_at_night": _empty_at_night,
+    "household_at_home": _household_at_home,
     "guests_expected": _guests_expected,
     "alarm_triggered": _alarm_triggered,
     "watched": _watched,
@@ -195,3 +243,21 @@ SUBJECT_RULES: Mapping[str, OfSubject] = {
 
 THREAT_FACTORS = frozenset(kind.value for kind in THREATS) | {"indoors_nobody_home"}
 """Factors that nothing ordinary lowers."""
+
+CIRCUMSTANCES = frozenset(
+    {
+        "person_at_night",
+        "vehicle_at_night",
+        "after_dark",
+        "quiet_hours",
+        "lingering",
+        "loitering_in_zone",
+        "vehicle_waits",
+        "nobody_home",
+        "empty_at_night",
+    }
+)
+"""Factors that make somebody suspicious who may be harmless: beside a threat they say little that is new."""
+
+KEPT_FACTORS = frozenset({Observed.LYING.value})
+"""Factors that trust does not lower: whom the owner trusts may be hurt too."""

@@ -8,7 +8,7 @@ from sqlalchemy import select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.baseline import HOURS_OF_DAY, SLOTS, Habit
-from inference_server.core.detection import Category
+from inference_server.core.detection import Category, Track
 from inference_server.storage.events import tracks_of
 from inference_server.storage.rows import AnyRow, insert
 from inference_server.storage.tables import events, habits
@@ -36,10 +36,10 @@ async def write(connection: AsyncConnection, learnt: Iterable[Habit]) -> None:
         await connection.execute(query.on_conflict_do_update(index_elements=list(key), set_=columns))
 
 
-async def first_sights(
+async def tracks_since(
     connection: AsyncConnection, camera_id: str, since: datetime, until: datetime, *, but_of: int | None = None
-) -> list[tuple[Category, datetime]]:
-    """Return the kinds of the objects of a camera's events that began then, and when each one came into view.
+) -> tuple[tuple[Track, ...], ...]:
+    """Return the tracks of each of a camera's events that began then, the earliest first.
 
     Those of the event `but_of` are left out.
     """
@@ -50,8 +50,8 @@ async def first_sights(
         events.c.deleted_at.is_(None),
         events.c.id != but_of if but_of is not None else true(),
     )
-    rows = (await connection.execute(query)).scalars()
-    return [(track.label.category, track.first_seen_at) for stored in rows for track in tracks_of(stored)]
+    rows = (await connection.execute(query.order_by(events.c.started_at, events.c.id))).scalars()
+    return tuple(tracks_of(stored) for stored in rows)
 
 
 def _habit(row: AnyRow) -> Habit:

@@ -35,6 +35,7 @@ SETTINGS = {
     "HSI_BATCH__WINDOW_SECONDS": "120",
     "HSI_RISK__NIGHT_STARTS_HOUR": "0",
     "HSI_RISK__NIGHT_ENDS_HOUR": "0",
+    "HSI_RISK__MEDIUM": "25",  # three people by day
 }
 
 

@@ -16,7 +16,7 @@ async def test_a_picture_becomes_an_event_that_ends(house: House, watch: Watch) 
     assert detected["objects"] == {"person": 3, "bus": 1}
     assert detected["summary"] == "3 people and a bus by day"
     points.pop("after_dark", None)  # where the house is, the sun may be down
-    assert points == {"person_seen": 20, "several_people": 10}
+    assert points == {"person_seen": 20, "several_people": 6}
     assert (detected["source"], detected["verified"], detected["camera_name"]) == ("rules", False, "Front door")
 
     await watch.state("sensor.front_door_risk_score", str(detected["score"]))

@@ -10,6 +10,7 @@ import pytest
 from inference_server.core.camera import Camera, CameraSettings
 from inference_server.core.context import STALE_AFTER, AlarmState, CameraPlace, HomeContext, Mode
 from inference_server.core.view import LastingProblem, ViewProblem
+from inference_server.risk.weights import shipped_weights
 from inference_server.storage import camera_settings, cameras, home_context, views
 from tests.support.bench import CAMERA, Bench, a_person
 
@@ -83,7 +84,7 @@ async def test_a_stay_goes_on_from_one_event_to_the_next(a_bench: Bench) -> None
         await a_bench.see(a_person(x=10))
         a_bench.clock.move(seconds=10)
     assert len(await a_bench.events()) == 2
-    assert (await _points(a_bench))["lingering"] == 18
+    assert (await _points(a_bench))["lingering"] == shipped_weights()["lingering"].reached(120)
 
 
 async def test_another_person_elsewhere_in_the_picture_stays_for_itself(a_bench: Bench) -> None:
