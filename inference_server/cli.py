@@ -51,7 +51,20 @@ EXPLAINED = (
     WeightsError,
 )
 """Errors that say what to do."""
-_SUBJECTS = (serve, doctor, cameras, models, tokens, ftp, prompts, dead_letters, backup, restore, storage, evaluate)
+_SUBJECTS = (
+    serve,
+    doctor,
+    cameras,
+    models,
+    prompts,
+    tokens,
+    ftp,
+    dead_letters,
+    backup,
+    restore,
+    storage,
+    evaluate,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,8 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_await(command(options, settings)))
     except (*EXPLAINED, OSError) as error:
-        remedy = f". {error.remedy}" if isinstance(error, ModelUnavailable | WeightsError) else ""
-        print(f"{str(error).rstrip('.')}{remedy}" if remedy else error, file=sys.stderr)
+        told = (
+            f"{str(error).rstrip('.')}. {error.remedy}"
+            if isinstance(error, ModelUnavailable | WeightsError)
+            else str(error)
+        )
+        print(told, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

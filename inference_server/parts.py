@@ -57,6 +57,7 @@ from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.consulting import Consulting
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.disk_watch import DiskWatch
+from inference_server.pipeline.drift_watch import DriftWatch
 from inference_server.pipeline.engine_building import EngineBuilding
 from inference_server.pipeline.explaining import Explaining, asked_for
 from inference_server.pipeline.gather import GatherStage
@@ -81,8 +82,10 @@ from inference_server.pipeline.view_watch import ViewWatch
 from inference_server.pipeline.workers import Heartbeat, worker_name
 from inference_server.risk.analyst.language_model import LanguageModel
 from inference_server.risk.analyst.opening import LocalModel, NoModel, choose_model, open_model
+from inference_server.risk.drift import JUDGING
 from inference_server.risk.prompts.rendering import Installation
 from inference_server.risk.verdict import OWN_FACTORS
+from inference_server.risk.weights import load_weights
 from inference_server.settings import (
     BACKUP_PASSPHRASE_VARIABLE,
     AnalystBackend,
@@ -262,6 +265,7 @@ class Parts:
             self._database, self._clock, judges=lambda: self._judging.status.judges, zone=self._settings.zone
         )
         yield "habits", learning.run
+        yield JUDGING, DriftWatch(self._database, self.health, self._clock, self._settings.risk).run
         yield "judged", JudgedNews(self._database, self._announced, self._clock, self._judging).run
         yield "backup", self._backups.run
         yield "disk", self._disk_watch().run
@@ -499,6 +503,9 @@ class Parts:
             server_id=self._server_id,
             name=settings.name,
             thresholds=settings.risk.thresholds,
+            risk=settings.risk,
+            weights=load_weights(settings.risk.weights_file),
+            zone=settings.zone,
             health=self.health,
             accounts=self._upkeep.accounts,
             housekeeping=self._upkeep.housekeeping,

@@ -616,8 +616,35 @@ class BackupSettings(Section):
     """Whether pictures and clips are in them."""
 
 
+UsualPercent = Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)]
+
+
+class UsualLevels(Section):
+    """How many per cent of the events of a week usually have each level: the rest is low."""
+
+    medium: UsualPercent = 10.0
+    high: UsualPercent = 4.0
+    critical: UsualPercent = 1.0
+
+    @model_validator(mode="after")
+    def _some_are_low(self) -> "UsualLevels":
+        if self.medium + self.high + self.critical > 50:
+            raise ValueError("medium, high and critical together are at most 50 per cent: most of life is ordinary")
+        return self
+
+    @property
+    def shares(self) -> dict[RiskLevel, float]:
+        """The share of each level, 0 to 1."""
+        above = {
+            RiskLevel.MEDIUM: self.medium / 100,
+            RiskLevel.HIGH: self.high / 100,
+            RiskLevel.CRITICAL: self.critical / 100,
+        }
+        return {RiskLevel.LOW: 1 - sum(above.values()), **above}
+
+
 class RiskSettings(Section):
-    """The lowest score of each level above low, when night is, and what factors weigh."""
+    """The lowest score of each level above low, when night is, what factors weigh, and which levels are usual."""
 
     medium: int = 30
     high: int = 60
@@ -626,6 +653,7 @@ class RiskSettings(Section):
     night_ends_hour: Annotated[int, Field(ge=0, le=23)] = 6
     weights_file: Path | None = None
     """A file of the owner's own with other weights than the shipped ones."""
+    usual: UsualLevels = UsualLevels()
     prompt_tokens: Annotated[int, Field(ge=500, le=100_000)] = 3000
     """What a prompt may have with all of its evidence; the answer needs room beside it."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +28,8 @@ from inference_server.observability.health import HealthBoard
 from inference_server.risk.prompts.case import Case, Period
 from inference_server.risk.prompts.rendering import Installation, Rendered
 from inference_server.risk.prompts.trial import Opinion
+from inference_server.risk.weights import Weights
+from inference_server.settings import RiskSettings
 from inference_server.storage.database import Database
 from inference_server.storage.media import MediaFolder
 
@@ -68,10 +71,10 @@ class ApiLimits:
     """How long a body may pause."""
     body_seconds: float = 300.0
     """How long a body may take."""
-    trial_seconds: float = 300.0
-    """How long the analyst may take for all answers of a trial of prompts."""
     model_seconds: float = 6 * 3600.0
     """How long the file of a model may take, which may have gigabytes."""
+    trial_seconds: float = 300.0
+    """How long the analyst may take for all answers of a trial of prompts."""
 
 
 class Uploads(Protocol):
@@ -252,6 +255,11 @@ class ApiContext:
     server_id: str
     name: str
     thresholds: LevelThresholds
+    risk: RiskSettings
+    weights: Weights
+    """What factors weigh."""
+    zone: ZoneInfo
+    """The home's."""
     health: HealthBoard
     accounts: Accounts
     housekeeping: Housekeeping

@@ -49,6 +49,7 @@ class ProblemCode(StrEnum):
     EVENT_OPEN = "event_open"
     ZONE_NOT_FOUND = "zone_not_found"
     STATIONARY_OBJECT_NOT_FOUND = "stationary_object_not_found"
+    FEEDBACK_NOT_FOUND = "feedback_not_found"
     PROMPT_NOT_FOUND = "prompt_not_found"
     PROMPT_IN_USE = "prompt_in_use"
     PROMPT_UNUSABLE = "prompt_unusable"
@@ -105,6 +106,7 @@ _KINDS = {
     ProblemCode.REFUSED: ProblemKind(422, "Refused"),
     ProblemCode.ZONE_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.STATIONARY_OBJECT_NOT_FOUND: ProblemKind(404, "Not found"),
+    ProblemCode.FEEDBACK_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.EVENT_OPEN: ProblemKind(409, "Event is open"),
     ProblemCode.PROMPT_NOT_FOUND: ProblemKind(404, "Not found"),
     ProblemCode.PROMPT_IN_USE: ProblemKind(409, "Prompt is in use"),

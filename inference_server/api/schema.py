@@ -25,6 +25,7 @@ from inference_server.core.detection import (
     ZoneType,
 )
 from inference_server.core.event import EndReason, Event
+from inference_server.core.feedback import Feedback, FeedbackKind
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import DeadLetter, StageName
 from inference_server.core.status import AnalystState, AnalystStatus, DetectorState, DetectorStatus, QueueStatus
@@ -142,6 +143,21 @@ class EventClipObject(WireObject):
     start_seconds: float
 
 
+class FeedbackObject(WireObject):
+    """What somebody says of an event; `withdrawn_at` is set when it has ceased to count."""
+
+    id: int
+    event_id: int | None
+    camera_id: str
+    kind: FeedbackKind
+    level: RiskLevel | None
+    name: str | None
+    note: str
+    by: str | None
+    given_at: UtcTime
+    withdrawn_at: UtcTime | None
+
+
 class EventObject(WireObject):
     """An event, running while `ended_at` is null."""
 
@@ -163,6 +179,7 @@ class EventObject(WireObject):
     verified: bool
     assessed_at: UtcTime
     clips: tuple[EventClipObject, ...]
+    feedback: FeedbackObject | None
 
 
 class DetectorObject(WireObject):
@@ -400,6 +417,24 @@ def event(value: Event, thresholds: LevelThresholds) -> EventObject:
         verified=verdict.verified,
         assessed_at=verdict.assessed_at,
         clips=tuple(EventClipObject.model_validate(clip, from_attributes=True) for clip in value.clips),
+        feedback=feedback(value.feedback) if value.feedback else None,
+    )
+
+
+def feedback(value: Feedback) -> FeedbackObject:
+    """Return feedback as it is sent."""
+    opinion = value.opinion
+    return FeedbackObject(
+        id=value.id,
+        event_id=value.event_id,
+        camera_id=value.camera_id,
+        kind=opinion.kind,
+        level=opinion.level,
+        name=opinion.name,
+        note=opinion.note,
+        by=opinion.by,
+        given_at=value.given_at,
+        withdrawn_at=value.withdrawn_at,
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from inference_server.core.assessment import Assessment
 from inference_server.core.clip import EventClip
 from inference_server.core.detection import Track
+from inference_server.core.feedback import Feedback
 
 
 class EndReason(StrEnum):
@@ -35,6 +36,8 @@ class Event:
     assessment: Assessment
     clips: tuple[EventClip, ...] = ()
     """Those that show it and can be played."""
+    feedback: Feedback | None = None
+    """What the owner says of it, unless that was withdrawn."""
 
     @property
     def is_open(self) -> bool:

@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 from inference_server.core.assessment import LevelThresholds
 from inference_server.core.cleanup import Amount, CleanupBusyError, CleanupReport, DiskUse
 from inference_server.core.clock import Clock
+from inference_server.core.feedback import KEPT
 from inference_server.observability.health import HealthBoard, HealthState
 from inference_server.pipeline.cleaning import Cleaner, Step
 from inference_server.pipeline.limits import Limits, cleanup_moments, is_due
 from inference_server.settings import RetentionSettings
-from inference_server.storage import announcements, chores, orphans, retention
+from inference_server.storage import announcements, chores, feedback, orphans, retention
 from inference_server.storage.database import STORAGE_FAILURES, Database
 from inference_server.storage.orphans import Strays
 
@@ -29,7 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 CLEANUP = "cleanup"
 LOOK_SECONDS = 60.0
 ANNOUNCEMENTS_EVERY = 10
-"""Looks between two prunings of the announcements."""
+"""Looks between two prunings of the announcements and of old feedback."""
 
 
 class Turn:
@@ -94,6 +95,7 @@ class Housekeeping:
                 if looks % ANNOUNCEMENTS_EVERY == 0:
                     async with self._database.writing() as connection:
                         await announcements.prune(connection)
+                        await feedback.prune(connection, self._clock.now() - KEPT)
                 await self._clean_if_due()
             except STORAGE_FAILURES as error:
                 _LOGGER.warning("The cleanup waits for the database: %s", error)

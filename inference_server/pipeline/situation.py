@@ -2,7 +2,7 @@
 """The situation of an event: all that the rules judge by beside its own tracks, read from the database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,9 +12,11 @@ from inference_server.core.baseline import HOUR, Habit, hour_of, slot_of
 from inference_server.core.context import STALE_AFTER, CameraPlace, HomeContext, Mode
 from inference_server.core.detection import Category, Track
 from inference_server.core.view import ViewProblem
+from inference_server.pipeline.lessons import Lessons
 from inference_server.risk.baseline import by_category, counts, expectation
 from inference_server.risk.continuity import Before, first_sights, stayed_before
 from inference_server.risk.evidence import Evidence, Expectation, SeenElsewhere, Tampering, is_night, of_tracks
+from inference_server.risk.weights import load_weights
 from inference_server.settings import RiskSettings
 from inference_server.storage import baselines, home_context, surroundings
 from inference_server.storage.surroundings import PastEvent, Placed
@@ -67,9 +69,10 @@ class Situations:
     """Reads what surrounds an event."""
 
     def __init__(self, risk: RiskSettings, zone: ZoneInfo) -> None:
-        """Take when night is; the zone is the home's."""
+        """Take when night is; the zone is the home's. Raises WeightsError."""
         self._risk = risk
         self._zone = zone
+        self._lessons = Lessons(risk.thresholds, load_weights(risk.weights_file))
 
     async def evidence(self, connection: AsyncConnection, happening: Happening, now: datetime) -> Evidence:
         """Return what an event is judged by; `now` is the time of the clock."""
@@ -84,7 +87,8 @@ class Situations:
             habits=habits,
             earlier=earlier,
         )
-        return self.evidence_of(happening, around, now)
+        evidence = self.evidence_of(happening, around, now)
+        return replace(evidence, lesson=await self._lessons.of(connection, camera_id, evidence, now))
 
     def evidence_of(self, happening: Happening, around: Surroundings, now: datetime) -> Evidence:
         """Return what an event is judged by, from all that was read of its surroundings."""

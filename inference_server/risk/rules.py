@@ -13,7 +13,7 @@ from inference_server.core.assessment import Assessment, AssessmentSource, Facto
 from inference_server.core.clock import Clock
 from inference_server.core.observation import AT_HOME_IN_ORDER, Trust
 from inference_server.risk.event_rules import EVENT_RULES
-from inference_server.risk.evidence import Evidence, Subject
+from inference_server.risk.evidence import Evidence, Lesson, Subject
 from inference_server.risk.finding import Finding
 from inference_server.risk.subject_rules import CIRCUMSTANCES, KEPT_FACTORS, SUBJECT_RULES, THREAT_FACTORS
 from inference_server.risk.weights import Weights
@@ -22,7 +22,8 @@ from inference_server.risk.wording import seen_where
 _OWN_RIGHT = frozenset(kind.value for kind in AT_HOME_IN_ORDER) | {"indoors_nobody_home"}
 _TRUST_FACTORS = {Trust.FULL: "trusted", Trust.PARTIAL: "partly_trusted"}
 
-FACTOR_NAMES = (*SUBJECT_RULES, "overlap", *_TRUST_FACTORS.values(), *EVENT_RULES, "learnt")
+LEARNT = "learnt"
+FACTOR_NAMES = (*SUBJECT_RULES, "overlap", *_TRUST_FACTORS.values(), *EVENT_RULES, LEARNT)
 """Every factor that an assessment by rules may have, in the order in which they are told."""
 
 
@@ -111,12 +112,19 @@ def find_factors(evidence: Evidence, weights: Weights) -> tuple[Factor, ...]:
         finding = rule(evidence, weights)
         if finding is not None and not (dangerous and finding.points < 0):
             findings[name] = finding
-    if (lesson := evidence.lesson) is not None and not (dangerous and lesson.points < 0):
-        most = weights["learnt"].fixed()
-        findings["learnt"] = Finding(max(-most, min(most, lesson.points)), lesson.evidence)
+    if (learnt := lesson_finding(evidence.lesson, weights, dangerous=dangerous)) is not None:
+        findings[LEARNT] = learnt
     return tuple(
         Factor(name, findings[name].points, findings[name].evidence) for name in FACTOR_NAMES if name in findings
     )
+
+
+def lesson_finding(lesson: Lesson | None, weights: Weights, *, dangerous: bool) -> Finding | None:
+    """Return what was learnt as far as it counts: within its weight, and never against a threat."""
+    if lesson is None or (dangerous and lesson.points < 0):
+        return None
+    most = abs(weights[LEARNT].fixed())
+    return Finding(max(-most, min(most, lesson.points)), lesson.evidence)
 
 
 def assess(evidence: Evidence, weights: Weights, clock: Clock) -> Assessment:

@@ -7,19 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.assessment import Analysis, Assessment, AssessmentSource, Factor
+from inference_server.core.assessment import Analysis, Assessment, AssessmentSource, Factor, RiskLevel
 from inference_server.core.detection import Track
 from inference_server.core.event import EndReason, Event
+from inference_server.core.feedback import Feedback, FeedbackKind, Opinion
 from inference_server.storage import clips
 from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
-from inference_server.storage.tables import assessments, cameras, events
+from inference_server.storage.tables import assessments, cameras, events, feedback
 
 _TRACKS = TypeAdapter(tuple[Track, ...])
 _FACTORS = TypeAdapter(tuple[Factor, ...])
 _ANALYSIS = TypeAdapter(Analysis | None)
+_SAID = ("id", "kind", "level", "name", "note", "given_by", "given_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,19 @@ async def with_clips(connection: AsyncConnection, found: Iterable[Event]) -> tup
     return tuple(replace(event, clips=shown.get(event.id, ())) for event in found)
 
 
+def rules_assessment() -> ColumnElement[bool]:
+    """Return the condition that an assessment is the last one of its event by the rules; for a join of the two."""
+    last = select(func.max(assessments.c.id)).where(
+        assessments.c.event_id == events.c.id, assessments.c.source == AssessmentSource.RULES.value
+    )
+    return assessments.c.id == last.correlate(events).scalar_subquery()
+
+
+def factors_of(stored: object) -> tuple[Factor, ...]:
+    """Return the factors in an assessment's column."""
+    return _FACTORS.validate_python(stored)
+
+
 async def _add_assessment(connection: AsyncConnection, event_id: int, assessment: Assessment) -> int:
     query = assessments.insert().values(
         event_id=event_id,
@@ -251,9 +266,12 @@ _SHOWN = [column for column in events.c if column.name not in {"evidence", "anal
 
 
 def joined() -> Select[tuple[object, ...]]:
-    """Return a query of events with what their assessments say; `of_row` reads its rows."""
+    """Return a query of events with what their assessments and their owner say; `of_row` reads its rows."""
     verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
-    return select(*_SHOWN, *verdict).join(assessments, assessments.c.id == events.c.assessment_id)
+    said = [feedback.c[name].label(f"feedback_{name}") for name in _SAID]
+    counting = and_(feedback.c.event_id == events.c.id, feedback.c.withdrawn_at.is_(None))
+    query = select(*_SHOWN, *verdict, *said).join(assessments, assessments.c.id == events.c.assessment_id)
+    return query.outerjoin(feedback, counting)
 
 
 def tracks_of(stored: object) -> tuple[Track, ...]:
@@ -275,7 +293,15 @@ def of_row(row: AnyRow) -> Event:
         best_confidence=row.best_confidence,
         tracks=tracks_of(row.tracks),
         assessment=_assessment(row),
+        feedback=_feedback(row) if row.feedback_id is not None else None,
     )
+
+
+def _feedback(row: AnyRow) -> Feedback:
+    level = RiskLevel(row.feedback_level) if row.feedback_level else None
+    kind = FeedbackKind(row.feedback_kind)
+    opinion = Opinion(kind, level, row.feedback_name, row.feedback_note, row.feedback_given_by)
+    return Feedback(row.feedback_id, row.camera_id, row.id, opinion, row.feedback_given_at)
 
 
 def _assessment(row: AnyRow) -> Assessment:

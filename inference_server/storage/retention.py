@@ -23,6 +23,7 @@ from inference_server.storage.tables import (
     dead_letters,
     detections,
     events,
+    feedback,
     frames,
     messages,
 )
@@ -125,6 +126,7 @@ async def delete_event(connection: AsyncConnection, event_id: int, wanted: Condi
     await connection.execute(delete(detections).where(detections.c.event_id == event_id))
     await connection.execute(delete(assessments).where(assessments.c.event_id == event_id))
     await _delete_discarded(connection, _EVENT_STAGES, [event_id])
+    await connection.execute(update(feedback).where(feedback.c.event_id == event_id).values(event_id=None))
     await connection.execute(delete(events).where(events.c.id == event_id))
     free_best = select(frames.c.id).where(frames.c.id == best_id, not_(_is_last_picture()))
     files += await _delete_frames(connection, (await connection.execute(free_best)).scalars().all())

@@ -331,6 +331,45 @@ assessments = Table(
 )
 """Every verdict on every event; an event names the one that stands. `analysis` says how a model came to it."""
 
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False, index=True),
+    Column("event_id", ForeignKey("events.id")),
+    Column("kind", String(16), nullable=False),
+    Column("level", String(16)),
+    Column("name", String(100)),
+    Column("note", Text, nullable=False),
+    Column("given_by", String(100)),
+    Column("given_at", UtcDateTime, nullable=False, index=True),
+    Column("withdrawn_at", UtcDateTime),
+    Column("place", String(16), nullable=False),
+    Column("category", String(16)),
+    Column("night", Boolean, nullable=False),
+    Column("features", JSON, nullable=False),
+    Column("score", Integer, nullable=False),
+    Column("threatened", Boolean, nullable=False),
+    Index(None, "event_id"),
+    Index(
+        "uq_feedback_counting_event_id",
+        "event_id",
+        unique=True,
+        sqlite_where=text("withdrawn_at IS NULL"),
+        postgresql_where=text("withdrawn_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+"""What was said of events, and what these were like, which stays when they are deleted."""
+
+feedback_state = Table(
+    "feedback_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("stamp", String(32), nullable=False),
+)
+"""One row: a text that is another one whenever the feedback that counts is."""
+
 messages = Table(
     "messages",
     metadata,

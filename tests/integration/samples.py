@@ -126,4 +126,5 @@ def event(event_id: int = 9, camera_id: str = "front_door", **changes: Any) -> J
         "verified": False,
         "assessed_at": MORNING,
         "clips": [],
+        "feedback": None,
     } | changes

@@ -19,8 +19,10 @@ from inference_server.api.context import ApiContext, ApiLimits, PromptAnalyst, P
 from inference_server.core.announcement import Announcement, AnnouncementKind
 from inference_server.core.assessment import Assessment, AssessmentSource, Factor, LevelThresholds
 from inference_server.core.camera import Camera, camera_name
-from inference_server.core.detection import Box, Detection, Label, Track, ZoneType
+from inference_server.core.context import CameraPlace
+from inference_server.core.detection import Box, Category, Detection, Label, Track, ZoneType
 from inference_server.core.event import EndReason, Event
+from inference_server.core.feedback import Experience, FeedbackKind, Opinion, Signature
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.message import Failure, Message, StageName, Work
 from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryBasis, MemoryNeed, ModelMemory
@@ -49,6 +51,7 @@ from inference_server.pipeline.sql_broker import SqlBroker
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.risk.prompts.rendering import Installation
 from inference_server.risk.prompts.shipped import newest_shipped
+from inference_server.risk.weights import shipped_weights
 from inference_server.settings import BackupSettings, IngestSettings, RetentionSettings, Settings
 from inference_server.storage import (
     announcements,
@@ -57,6 +60,7 @@ from inference_server.storage import (
     clips,
     dead_letters,
     events,
+    feedback,
     frames,
     ftp_accounts,
     prompts,
@@ -202,6 +206,9 @@ class Home:
             server_id=SERVER_ID,
             name="Test home",
             thresholds=LevelThresholds(),
+            risk=self.settings.risk,
+            weights=shipped_weights(),
+            zone=ZoneInfo("UTC"),
             health=self.health,
             accounts=self.upkeep.accounts,
             housekeeping=self.upkeep.housekeeping,
@@ -334,6 +341,14 @@ class Home:
         async with self.database.writing() as connection:
             await stationary.replace(connection, (), (car,))
             return max(item.id or 0 for item in await stationary.stationary(connection, camera_id))
+
+    async def opinion(self, event_id: int = 1, camera_id: str = "front_door") -> int:
+        """Call an event a false alarm and return the id of that feedback."""
+        like = Signature(camera_id, CameraPlace.OTHER, Category.PERSON, False, frozenset({"person_seen"}))
+        alarm = Experience(Opinion(FeedbackKind.FALSE_ALARM), self.clock.now(), like, 64, False)
+        async with self.database.writing() as connection:
+            await cameras.lock(connection, [camera_id])
+            return (await feedback.give(connection, event_id, alarm)).id
 
     async def prompt(self) -> int:
         """Store a version of the analyst's prompt, which is not in use, and return its number."""

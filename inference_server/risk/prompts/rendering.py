@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Rendering: a prompt and what it is about become the texts that a language model is sent, within a budget."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,10 +12,9 @@ from inference_server.risk.prompts.quoting import quoted
 from inference_server.risk.prompts.sections import ANALYST_SECTIONS
 from inference_server.risk.prompts.summary_sections import SUMMARY_SECTIONS
 from inference_server.risk.prompts.text import Prompt, PromptSection, filled
+from inference_server.risk.prompts.tokens import estimate
 
 BUDGET_SETTING = "risk.prompt_tokens"
-_CHARACTERS_OF_A_TOKEN = 3.2
-"""Of English; tokenizers of today's models need more than four, beside numbers and ids."""
 
 type Count = Callable[[str], int]
 """Returns how many tokens a text has."""
@@ -58,12 +56,6 @@ class Rendered:
     def evidence_ids(self) -> frozenset[str]:
         """The ids that an answer may cite."""
         return frozenset(item.id for item in self.items)
-
-
-def estimate(text: str) -> int:
-    """Return about how many tokens a text has, rather too many: a letter beyond ASCII may take one for each byte."""
-    plain = sum(1 for character in text if character.isascii())
-    return math.ceil(plain / _CHARACTERS_OF_A_TOKEN) + len(text.encode("utf-8", "replace")) - plain
 
 
 def render(

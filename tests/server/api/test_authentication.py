@@ -45,6 +45,7 @@ async def asked(
     zone_id: int = 1,
     stationary_id: int = 1,
     number: int = 1,
+    feedback_id: int = 1,
 ) -> int:
     path = route.path.format(
         camera_id="front_door",
@@ -59,12 +60,19 @@ async def asked(
         model_id="sample",
         kind="analyst",
         number=number,
+        feedback_id=feedback_id,
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "PUT": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
     if "/zones" in path and route.method == "POST":
         zone = {"name": f"Gate {zone_id}", "type": "yard", "rectangle": [0, 0, 1, 1]}
         body = json.dumps({"zone": zone} if path.endswith("/test") else zone).encode()
+    if path.endswith("/feedback") and body:
+        body = b'{"kind": "correct"}'
+    if path.endswith("/effect"):
+        path += "?event_id=1"
+    if path == "/api/models/import":
+        body = b"weights"
     if path.startswith("/api/prompts") and body:
         body = json.dumps({} if path.endswith("/test") else {"text": PROMPT}).encode()
     response = await client.request(route.method, path, headers=headers, data=body)
@@ -103,7 +111,8 @@ async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, 
             await a_home.ftp_account()
             await trashed(a_home, route.path.endswith("/restore"))
         letter_id = await a_home.dead_letter()
-        ids = letter_id, (await a_home.zone(f"Porch {scope}")).id, await a_home.standing(), await a_home.prompt()
+        zone_id = (await a_home.zone(f"Porch {scope}")).id
+        ids = letter_id, zone_id, await a_home.standing(), await a_home.prompt(), await a_home.opinion()
         status = await asked(client, route, f"Bearer {await a_home.token(scope)}", *ids)
         if route.scope is None or route.scope in may:
             assert status in {200, 201, 202, 204}

@@ -14,6 +14,13 @@ from inference_server.api.model_objects import ModelFileObject, ModelObject, Pul
 from inference_server.api.problems import Problem, ProblemCode
 from inference_server.api.routes.camera_settings import CameraChange, CameraSettingsObject
 from inference_server.api.routes.events import EventQuery
+from inference_server.api.routes.feedback import (
+    CalibrationList,
+    CalibrationObject,
+    ChangeObject,
+    EffectObject,
+    LessonObject,
+)
 from inference_server.api.routes.hardware import (
     DiagnosisObject,
     FindingObject,
@@ -24,6 +31,7 @@ from inference_server.api.routes.hardware import (
     NoGpuObject,
     ResidentModelObject,
 )
+from inference_server.api.routes.judging import ExcessObject, JudgingObject, MixObject
 from inference_server.api.routes.prompt_trials import (
     AnswerObject,
     ComparisonObject,
@@ -62,6 +70,7 @@ from inference_server.api.schema import (
     FullDeadLetterObject,
     HealthReport,
     RefusalObject,
+    RiskObject,
     RunningBackupObject,
     ServerObject,
     StorageObject,
@@ -90,6 +99,8 @@ SHAPES: dict[str, tuple[type[BaseModel], ...]] = {
     "storage report": (StorageObject, CameraStorageObject, DiskObject),
     "model": (ModelObject, ModelFileObject),
     "pull": (PullObject,),
+    "effect": (EffectObject, ChangeObject, LessonObject, RiskObject),
+    "levels of the last days": (JudgingObject, ExcessObject, MixObject),
     "prompt version": (PromptVersionObject,),
     "trial": (
         TrialResult,
@@ -202,6 +213,12 @@ def test_the_shapes_that_the_page_writes_in_a_line() -> None:
         shape = re.search(rf"^{title}: `({{.*?}})`", PAGE, re.MULTILINE | re.DOTALL)
         assert shape
         assert names(shape[1]) == fields(*models)
+
+
+def test_the_shapes_of_what_is_learnt_and_of_prompts_that_the_page_writes_in_a_line() -> None:
+    calibration = re.search(r"calibration` \| `({.*?})`:", PAGE)
+    assert calibration
+    assert names(calibration[1]) == fields(CalibrationList, CalibrationObject)
     body = re.search(r"The body of a trial is `({.*?})`", PAGE, re.DOTALL)
     assert body
     assert names(body[1]) == fields(TrialBody, TriedPrompt)

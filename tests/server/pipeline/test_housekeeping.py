@@ -18,13 +18,25 @@ from sqlalchemy import func, select, update
 from inference_server.core.announcement import AnnouncementKind
 from inference_server.core.assessment import LevelThresholds, RiskLevel, scores_of
 from inference_server.core.cleanup import Amount, CleanupBusyError, CleanupReport
+from inference_server.core.context import CameraPlace
+from inference_server.core.feedback import Experience, FeedbackKind, Opinion, Signature
 from inference_server.core.message import StageName, Work
 from inference_server.observability.health import HealthState
 from inference_server.pipeline import housekeeping
 from inference_server.pipeline.limits import cleanup_moments, is_due
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.settings import IngestSettings, RetentionSettings, WatchRoot
-from inference_server.storage import announcements, arrivals, cameras, chores, events, frames, messages, orphans
+from inference_server.storage import (
+    announcements,
+    arrivals,
+    cameras,
+    chores,
+    events,
+    feedback,
+    frames,
+    messages,
+    orphans,
+)
 from inference_server.storage.arrivals import FileVersion
 from inference_server.storage.retention import FRAMES_AT_ONCE
 from inference_server.storage.tables import arrivals as arrival_table
@@ -662,6 +674,24 @@ async def test_a_database_that_fails_is_said_and_tried_again(a_home: Home, monke
     await _until_cleanup_is(a_home, HealthState.OK)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_feedback_goes_when_it_is_two_years_old(a_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_home.camera()
+    event = await a_home.ended_event()
+    like = Signature("front_door", CameraPlace.OTHER, None, False, frozenset())
+    async with a_home.database.writing() as connection:
+        await feedback.give(connection, event.id, Experience(Opinion(FeedbackKind.CORRECT), START, like, 20, False))
+    monkeypatch.setattr(housekeeping, "LOOK_SECONDS", 0.01)
+    for days, left in ((729, 1), (2, 0)):
+        a_home.clock.move(days=days)
+        a_home.health.report("cleanup", HealthState.DOWN)
+        running = asyncio.create_task(a_home.upkeep.housekeeping.run())
+        await _until_cleanup_is(a_home, HealthState.OK)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        async with a_home.database.reading() as connection:
+            assert len(await feedback.experiences(connection)) == left
 
 
 @given(

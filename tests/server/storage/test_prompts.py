@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Versions of prompts in the database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -97,6 +98,16 @@ async def test_only_what_was_never_in_use_can_be_removed(database: Database) -> 
     async with database.writing() as connection:
         removed = [await prompts.remove(connection, ANALYST, number) for number in (1, 2, 3, 4, 4)]
     assert removed == [Removal.IN_USE, Removal.IN_USE, Removal.IN_USE, Removal.REMOVED, Removal.NOT_FOUND]
+
+
+async def test_whoever_seeds_and_activates_at_once_leaves_one_version_active(database: Database) -> None:
+    await asyncio.gather(*(_seed(database, _shipped("one"), _shipped("two")) for _ in range(4)))
+    await asyncio.gather(*(_add(database, _own(str(number))) for number in range(4)))
+    await asyncio.gather(*(_activate(database, number) for number in (3, 4, 5, 6, 3, 4)))
+    async with database.reading() as connection:
+        versions = await prompts.of_kind(connection, ANALYST)
+    assert [version.number for version in versions] == [6, 5, 4, 3, 2, 1]
+    assert sum(version.active for version in versions) == 1
 
 
 async def test_there_are_at_most_so_many_versions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,10 @@
 """docs/prompts.md shows what is really sent, and all that a prompt may be made of."""
 
 import re
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from inference_server.core.assessment import Assessment, AssessmentSource, Factor, total_score
 from inference_server.core.context import CameraPlace, HomeContext, Mode
 from inference_server.core.detection import Category
 from inference_server.core.observation import Observation, Observed
@@ -15,12 +16,20 @@ from inference_server.risk.prompts.parts import PARTS
 from inference_server.risk.prompts.rendering import render
 from inference_server.risk.prompts.shipped import newest_shipped
 from inference_server.risk.prompts.text import read_prompt
-from inference_server.risk.rules import assess
-from inference_server.risk.weights import shipped_weights
 from inference_server.settings import RiskSettings
 from tests.support.cases import BEGAN, NOW, a_track
-from tests.support.home import MovableClock
 
+FACTORS = (
+    Factor("person_seen", 20, "a person, confidence 0.91"),
+    Factor("person_at_night", 15, "it is night (22:14)"),
+    Factor("in_entry", 5, 'in "Porch"'),
+    Factor("line_crossed", 5, 'came in over the line of "Porch"'),
+    Factor("lingering", 8, "in view for 52 s"),
+    Factor("loitering_in_zone", 10, '31 s in "Porch"'),
+    Factor("nobody_home", 12, "nobody of the household is at home"),
+    Factor("trying_door", 45, "trying door, confidence 0.80"),
+    Factor("came_closer", 8, 'on "Driveway" 41 s before'),
+)
 PAGE = (Path(__file__).parents[4] / "docs" / "prompts.md").read_text()
 
 
@@ -37,7 +46,7 @@ def test_the_example_is_what_is_sent() -> None:
     case = Case(
         camera="Front door",
         evidence=evidence,
-        assessment=assess(evidence, shipped_weights(), MovableClock(NOW.astimezone(UTC))),
+        assessment=Assessment(total_score(FACTORS), "", "", FACTORS, AssessmentSource.RULES, False, NOW),
         started_at=BEGAN,
         is_open=True,
         pictures=9,
