@@ -170,14 +170,15 @@ class Explained:
         return _stage(self.bench, broker or self.bench.broker, analyst or self.analyst)
 
 
-def _stage(made: Bench, broker: Broker, analyst: Analyst, max_age: timedelta = timedelta(days=1)) -> AnalyseStage:
+def consulting_of(made: Bench, analyst: Analyst) -> Consulting:
+    """Return what asks the analyst by the prompt that is in use."""
     prompts = Prompts(made.health)
 
     async def active() -> ActivePrompt:
         async with made.database.reading() as connection:
             return await prompts.active(connection, PromptKind.ANALYST)
 
-    consulting = Consulting(
+    return Consulting(
         analyst,
         AnalystSettings(),
         budget_tokens=RiskSettings().prompt_tokens,
@@ -185,6 +186,9 @@ def _stage(made: Bench, broker: Broker, analyst: Analyst, max_age: timedelta = t
         active=active,
         pictures=BestPictures(made.database, made.media).of,
     )
+
+
+def _stage(made: Bench, broker: Broker, analyst: Analyst, max_age: timedelta = timedelta(days=1)) -> AnalyseStage:
     return AnalyseStage(
         made.database,
         broker,
@@ -192,7 +196,7 @@ def _stage(made: Bench, broker: Broker, analyst: Analyst, max_age: timedelta = t
         made.clock,
         analyst=analyst,
         cases=Cases(RiskSettings(), ZoneInfo("UTC"), made.clock),
-        consulting=consulting,
+        consulting=consulting_of(made, analyst),
         thresholds=LevelThresholds(),
         judged=lambda: made.judging.status.judges,
         max_age=max_age,
