@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from inference_server.core.baseline import SLOTS
 from inference_server.core.context import HomeContext, Mode
@@ -63,7 +63,17 @@ async def fill(database: Database, days: int, per_day: int, count: int) -> int:
             await connection.execute(insert(events), [_event(number, *where) for number, where in of.items()])
             await connection.execute(insert(assessments), [_assessment(number, starts[number]) for number in numbers])
             await connection.execute(insert(detections), [row for number in numbers for row in _detections(number)])
+    if database.shared:
+        await _count_on(database)
     return total
+
+
+async def _count_on(database: Database) -> None:
+    """Let PostgreSQL number what comes next behind what was written with numbers."""
+    async with database.writing() as connection:
+        for table in (frames, events, assessments):
+            last = select(func.max(table.c.id)).scalar_subquery()
+            await connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), last)))
 
 
 def _zone(camera: str, kind: str) -> dict[str, Any]:
