@@ -180,10 +180,16 @@ events = Table(
     Column("assessment_id", Key),
     Column("evidence", Text),
     Column("analysed_at", UtcDateTime),
-    Column("deleted_at", UtcDateTime, index=True),
+    Column("deleted_at", UtcDateTime),
     Index(None, "started_at"),
     Index(None, "camera_id", "started_at"),
     Index(None, "best_frame_id"),
+    Index(
+        None,
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
     Index(
         "uq_events_open_camera_id",
         "camera_id",
@@ -194,7 +200,8 @@ events = Table(
     sqlite_autoincrement=True,
 )
 """Happenings. `evidence` is what the rules judged by, as `risk/recorded.py` writes it; `analysed_at` tells when the
-analyst was asked last.
+analyst was asked last. The index is of the trash alone: one of all events SQLite would take to find those that are in no
+trash, and read the whole history.
 """
 
 detections = Table(
