@@ -200,8 +200,8 @@ events = Table(
     sqlite_autoincrement=True,
 )
 """Happenings. `evidence` is what the rules judged by, as `risk/recorded.py` writes it; `analysed_at` tells when the
-analyst was asked last. The index is of the trash alone: one of all events SQLite would take to find those that are in no
-trash, and read the whole history.
+analyst was asked last. The index is of the trash alone: one of all events SQLite would take to find those in no trash,
+and read the whole history.
 """
 
 detections = Table(
