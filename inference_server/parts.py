@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The parts of one process, built from its settings and joined: of the one that does everything, or of a worker."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from inference_server.api.context import ApiContext, ApiLimits, PromptParts
 from inference_server.core.clock import Clock
+from inference_server.core.event import Event
+from inference_server.core.prompt import PromptKind
 from inference_server.core.signal import Signal
 from inference_server.core.status import DetectorState
 from inference_server.core.worker import Role
@@ -24,8 +27,10 @@ from inference_server.detection.backends.opening import (
 from inference_server.detection.backends.remote import RemoteDetector
 from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
+from inference_server.hardware.analyst import reserve_analyst
 from inference_server.hardware.detector import DetectorPlaces, resolve_detector, wanted_detectors
 from inference_server.hardware.machine import Machine
+from inference_server.hardware.processor import look
 from inference_server.ingest.admission import Admission, Gate, Intake
 from inference_server.ingest.backpressure import Backpressure
 from inference_server.ingest.camera_reader import CameraReader
@@ -41,14 +46,20 @@ from inference_server.models.errors import ModelUnavailable
 from inference_server.models.jobs import ModelJobs
 from inference_server.models.store import ModelStore, ResolvedModel
 from inference_server.observability.health import HealthBoard
+from inference_server.pipeline.analyse import AnalyseStage
+from inference_server.pipeline.analyst import Analyst
 from inference_server.pipeline.backups import Backups
 from inference_server.pipeline.batch import BatchRules
+from inference_server.pipeline.best_picture import BestPictures
 from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.cases import Cases
 from inference_server.pipeline.close import CloseStage
+from inference_server.pipeline.consulting import Consulting
 from inference_server.pipeline.detect import DetectStage
 from inference_server.pipeline.disk_watch import DiskWatch
 from inference_server.pipeline.drift_watch import DriftWatch
 from inference_server.pipeline.engine_building import EngineBuilding
+from inference_server.pipeline.explaining import Explaining, asked_for
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.habits import HabitLearning
 from inference_server.pipeline.incident_end import IncidentEnding
@@ -59,7 +70,7 @@ from inference_server.pipeline.judged_news import JudgedNews
 from inference_server.pipeline.judging import Judging
 from inference_server.pipeline.model_health import ModelHealth
 from inference_server.pipeline.model_watch import ModelWatch
-from inference_server.pipeline.prompting import PromptCases
+from inference_server.pipeline.prompting import ActivePrompt, PromptCases, Prompts
 from inference_server.pipeline.redis_broker import RedisBroker
 from inference_server.pipeline.remote_watch import RemoteWatch
 from inference_server.pipeline.replay import AutomaticReplay
@@ -69,14 +80,19 @@ from inference_server.pipeline.status_watch import StatusWatch
 from inference_server.pipeline.streams import Streams
 from inference_server.pipeline.summaries import SummaryWriting
 from inference_server.pipeline.transitions import TransitionLearning
+from inference_server.pipeline.trials import TrialAnalyst
 from inference_server.pipeline.upkeep import Upkeep
 from inference_server.pipeline.view_watch import ViewWatch
 from inference_server.pipeline.workers import Heartbeat, worker_name
+from inference_server.risk.analyst.language_model import LanguageModel
+from inference_server.risk.analyst.opening import LocalModel, NoModel, choose_model, open_model
 from inference_server.risk.drift import JUDGING
 from inference_server.risk.prompts.rendering import Installation
+from inference_server.risk.verdict import OWN_FACTORS
 from inference_server.risk.weights import load_weights
 from inference_server.settings import (
     BACKUP_PASSPHRASE_VARIABLE,
+    AnalystBackend,
     Backend,
     RemoteFallback,
     Settings,
@@ -159,6 +175,20 @@ class Parts:
             in_use=lambda: self._judging.status.model,
             validate=detector_trial(settings.detector.here),
         )
+        self._reserved: set[str] = set()
+        """Language models for which memory is kept."""
+        self._analyst = self._build_analyst()
+        self._prompts_in_use = Prompts(self.health)
+        self._installation = Installation(settings.risk.thresholds, tuple(OWN_FACTORS))
+        self._consulting = Consulting(
+            self._analyst,
+            settings.analyst,
+            budget_tokens=settings.risk.prompt_tokens,
+            installation=self._installation,
+            active=self._active_prompt,
+            pictures=BestPictures(database, self._media).of,
+        )
+        self._explaining = Explaining(lambda: self._analyst.wanted, settings.analyst.from_score)
         self._model_health = ModelHealth(self._models, self.health)
         self._places = DetectorPlaces(self._machine.plan, settings.detector.here, local_detector(settings))
         self.threads = InferenceThreads(PARALLEL)
@@ -211,6 +241,8 @@ class Parts:
                 yield "engine", partial(self._build_engines, building)
         if self._remote is not None:
             yield "detector service", RemoteWatch(self._judging, self._remote).run
+        if self._settings.analyst.backend is not AnalystBackend.OFF:
+            yield "language model", self._analyst.run
         yield "gpu", self._machine.run
         yield "cameras", self.camera_reader.run
         for stage in self._stages():
@@ -267,9 +299,33 @@ class Parts:
         return RedisBroker(self._database, self._clock, streams=streams, health=self.health, worker=self._worker)
 
     async def close_remote(self) -> None:
-        """Close the connections to a detector service."""
+        """Close the connections to a detector service, and end the language model."""
         if self._remote is not None:
             await self._remote.close()
+        await self._analyst.close()
+
+    def _build_analyst(self) -> Analyst:
+        wanted = self._settings.analyst
+        named = wanted.url is not None or wanted.model is not None or wanted.model_file is not None
+        expected = wanted.backend is not AnalystBackend.OFF and (named or wanted.backend is not AnalystBackend.AUTO)
+        return Analyst(self._open_language_model, self.health, self._server_changed, expected=expected)
+
+    async def _active_prompt(self) -> ActivePrompt:
+        async with self._database.reading() as connection:
+            return await self._prompts_in_use.active(connection, PromptKind.ANALYST)
+
+    async def _open_language_model(self) -> LanguageModel | NoModel:
+        """Open what the settings mean, keeping memory for it. Raises ModelUnavailable."""
+        settings = self._settings.analyst
+        plan = await self._machine.plan()
+        chosen = await asyncio.to_thread(choose_model, settings, self._store, plan.chosen.tier.analyst)
+        if isinstance(chosen, NoModel):
+            return chosen
+        if isinstance(chosen, LocalModel) and chosen.model_id not in self._reserved:
+            size = (await asyncio.to_thread(chosen.path.stat)).st_size
+            await reserve_analyst(plan, chosen.model_id, size, gpu=bool(settings.gpu_layers))
+            self._reserved.add(chosen.model_id)
+        return open_model(chosen, settings, look().cores)
 
     @property
     def _judges_here(self) -> bool:
@@ -332,9 +388,35 @@ class Parts:
             risk=settings.risk,
             stationary=settings.stationary,
             zone=settings.zone,
+            explaining=self._explaining,
         )
-        close = CloseStage(self.broker, self._announced, self._clock, judging=judging, rules=rules)
-        return detect, gather, close
+        close = CloseStage(
+            self.broker, self._announced, self._clock, judging=judging, rules=rules, explaining=self._explaining
+        )
+        explained = () if settings.analyst.backend is AnalystBackend.OFF else (self._analyse(),)
+        return detect, gather, close, *explained
+
+    def _analyse(self) -> AnalyseStage:
+        settings = self._settings
+        return AnalyseStage(
+            self._database,
+            self.broker,
+            self._announced,
+            self._clock,
+            analyst=self._analyst,
+            cases=Cases(settings.risk, settings.zone, self._clock),
+            consulting=self._consulting,
+            incidents=self._incidents,
+            thresholds=settings.risk.thresholds,
+            judged=lambda: self._judging.status.judges,
+            max_age=timedelta(hours=settings.analyst.max_age_hours),
+            lanes=settings.analyst.parallel if settings.analyst.url is not None else 1,
+        )
+
+    async def _reanalyse(self, event: Event) -> None:
+        """Have an event explained anew, before all others."""
+        async with self.broker.transaction() as transaction:
+            await transaction.wish([asked_for(event, self._clock.now())])
 
     def _status_watch(self) -> StatusWatch:
         return StatusWatch(
@@ -426,8 +508,12 @@ class Parts:
         return PromptParts(
             cases=PromptCases(risk, self._settings.zone, self._clock),
             budget_tokens=risk.prompt_tokens,
-            installation=Installation(risk.thresholds),
+            installation=self._installation,
+            analyst=None if self._settings.analyst.backend is AnalystBackend.OFF else self._trials(),
         )
+
+    def _trials(self) -> TrialAnalyst:
+        return TrialAnalyst(self._analyst, self._consulting, self._settings.risk.thresholds, self._clock)
 
     def api_context(self, ready: Callable[[], bool]) -> ApiContext:
         """Build what the interface answers from; `ready` says whether this process serves."""
@@ -447,6 +533,8 @@ class Parts:
             housekeeping=self._upkeep.housekeeping,
             trash_days=settings.retention.trash_days,
             detector_status=lambda: self._judging.status,
+            analyst_status=lambda: self._analyst.status,
+            reanalyse=self._reanalyse,
             queue_status=self.broker.status,
             replay=self.broker.replay,
             announced=self._announced,

@@ -481,6 +481,10 @@ class AnalystSettings(Section):
     timeout_seconds: Annotated[float, Field(ge=1, le=3600)] = 180.0
     """How long an answer may take, waiting for its turn included."""
     load_seconds: Annotated[float, Field(ge=1, le=3600)] = 300.0
+    from_score: Annotated[int, Field(ge=0, le=100)] = 0
+    """Events of people and vehicles are explained from this score of the rules on."""
+    max_age_hours: Annotated[float, Field(ge=0.1, le=720)] = 24.0
+    """What has waited for longer is not explained any more."""
 
     @field_validator("model_file")
     @classmethod

@@ -12,6 +12,7 @@ from inference_server.api.bodies import BODY_LIMITS, MAX_BODY
 from inference_server.api.context import CONTEXT, ApiContext
 from inference_server.api.feed import FEED, Feed
 from inference_server.api.routes import (
+    assessments,
     backups,
     camera_settings,
     cameras,
@@ -58,6 +59,7 @@ _RESOURCES: tuple[AnyRoute, ...] = (
     *views.ROUTES,
     *uploads.ROUTES,
     *events.ROUTES,
+    *assessments.ROUTES,
     *feedback.ROUTES,
     *judging.ROUTES,
     *trash.ROUTES,

@@ -22,7 +22,7 @@ from inference_server.core.frame import Refusal
 from inference_server.core.hardware import HardwareReport
 from inference_server.core.model import ImportedModel, ModelSummary, Pull
 from inference_server.core.signal import Signal
-from inference_server.core.status import DetectorStatus, QueueStatus
+from inference_server.core.status import AnalystStatus, DetectorStatus, QueueStatus
 from inference_server.core.upload import Upload, UploadedFrame
 from inference_server.observability.health import HealthBoard
 from inference_server.risk.prompts.case import Case, Period
@@ -266,6 +266,9 @@ class ApiContext:
     trash_days: int
     """How long the trash is kept; 0 means until somebody empties it."""
     detector_status: Callable[[], DetectorStatus]
+    analyst_status: Callable[[], AnalystStatus]
+    reanalyse: Callable[[Event], Awaitable[None]]
+    """Has an event explained anew."""
     queue_status: Callable[[], Awaitable[QueueStatus]]
     replay: Callable[[Sequence[int]], Awaitable[int]]
     """Sends the dead letters with these ids back to their stages and returns how many there were."""

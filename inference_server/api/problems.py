@@ -58,6 +58,7 @@ class ProblemCode(StrEnum):
     NOT_READY = "not_ready"
     STORAGE_DOWN = "storage_down"
     DETECTOR_DOWN = "detector_down"
+    NO_ANALYST = "no_analyst"
     INTERNAL = "internal"
 
     @property
@@ -116,6 +117,7 @@ _KINDS = {
     ProblemCode.NOT_READY: ProblemKind(503, "Not ready"),
     ProblemCode.STORAGE_DOWN: ProblemKind(503, "Storage down"),
     ProblemCode.DETECTOR_DOWN: ProblemKind(503, "Detector down"),
+    ProblemCode.NO_ANALYST: ProblemKind(503, "No analyst"),
     ProblemCode.INTERNAL: ProblemKind(500, "Internal error"),
 }
 

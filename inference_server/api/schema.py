@@ -29,7 +29,7 @@ from inference_server.core.feedback import Feedback, FeedbackKind
 from inference_server.core.frame import Refusal, RefusalReason
 from inference_server.core.incident import Incident
 from inference_server.core.message import DeadLetter, StageName
-from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.core.status import AnalystState, AnalystStatus, DetectorState, DetectorStatus, QueueStatus
 from inference_server.core.summary import Summary, SummaryKind
 from inference_server.core.view import ViewProblem
 from inference_server.observability.health import ComponentHealth, Detail, HealthState
@@ -246,6 +246,14 @@ class DetectorObject(WireObject):
     message: str | None
 
 
+class AnalystObject(WireObject):
+    """The language model that explains events."""
+
+    state: AnalystState
+    model: str | None
+    message: str | None
+
+
 class ServerObject(WireObject):
     """The server and what it is busy with."""
 
@@ -257,6 +265,7 @@ class ServerObject(WireObject):
     queue_depth: int
     dead_letters: int
     detector: DetectorObject
+    analyst: AnalystObject
 
 
 class BoxObject(WireObject):
@@ -549,7 +558,9 @@ def track(value: Track) -> TrackObject:
     )
 
 
-def server(server_id: str, name: str, detector: DetectorStatus, queue: QueueStatus) -> ServerObject:
+def server(
+    server_id: str, name: str, detector: DetectorStatus, analyst: AnalystStatus, queue: QueueStatus
+) -> ServerObject:
     """Return the server object."""
     return ServerObject(
         server_id=server_id,
@@ -560,6 +571,7 @@ def server(server_id: str, name: str, detector: DetectorStatus, queue: QueueStat
         queue_depth=queue.depth,
         dead_letters=queue.dead_letters,
         detector=DetectorObject.model_validate(detector, from_attributes=True),
+        analyst=AnalystObject.model_validate(analyst, from_attributes=True),
     )
 
 

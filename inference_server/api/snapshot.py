@@ -13,7 +13,13 @@ from inference_server.storage import announcements, cameras, events, incidents
 
 async def server_object(context: ApiContext) -> ServerObject:
     """Return the server object."""
-    return schema.server(context.server_id, context.name, context.detector_status(), await context.queue_status())
+    return schema.server(
+        context.server_id,
+        context.name,
+        context.detector_status(),
+        context.analyst_status(),
+        await context.queue_status(),
+    )
 
 
 async def greeting(context: ApiContext, last_sequence: int | None) -> Snapshot | Replay:

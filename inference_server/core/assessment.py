@@ -79,8 +79,27 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
+class Analysis:
+    """How a model came to an assessment, and from which assessment of the rules."""
+
+    model: str
+    prompt: str
+    """The version of the prompt."""
+    seconds: float
+    tokens_in: int
+    tokens_out: int
+    confidence: float
+    """How sure the model says that it is, 0 to 1."""
+    rules_score: int
+    rules_summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
-    """What an event means: a score of 0 to 100 and why. The level is computed from the score, never stored."""
+    """What an event means: a score of 0 to 100 and why. The level is computed from the score, never stored.
+
+    `analysis` is there where a model judged.
+    """
 
     score: int
     summary: str
@@ -89,6 +108,7 @@ class Assessment:
     source: AssessmentSource
     verified: bool
     assessed_at: datetime
+    analysis: Analysis | None = None
 
 
 def total_score(factors: Sequence[Factor]) -> int:

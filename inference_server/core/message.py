@@ -15,11 +15,13 @@ class StageName(StrEnum):
     """Subject: a frame. Makes it part of its camera's event and judges that."""
     CLOSE = "close"
     """Subject: an event. Ends it when its time is up."""
+    ANALYSE = "analyse"
+    """Subject: an event. Asks the analyst what it means."""
 
     @property
     def is_about_frames(self) -> bool:
         """Whether its subjects are frames; else they are events."""
-        return self is not StageName.CLOSE
+        return self in {StageName.DETECT, StageName.GATHER}
 
 
 class Priority(IntEnum):

@@ -39,9 +39,31 @@ class DetectorStatus:
         return self.state is DetectorState.OK
 
 
+class AnalystState(StrEnum):
+    """Whether a language model explains events."""
+
+    OFF = "off"
+    """Nobody wants one."""
+    STARTING = "starting"
+    OK = "ok"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalystStatus:
+    """The language model in use. `message` says what is wrong and what to do."""
+
+    state: AnalystState
+    model: str | None = None
+    message: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """Messages that wait for a stage, those of live pictures among them, and messages that failed for good."""
+    """Messages that wait for a stage, those of live pictures among them, and messages that failed for good.
+
+    Neither the timers of open events are among them nor what waits for the analyst: that judged events be explained.
+    """
 
     depth: int
     dead_letters: int

@@ -28,6 +28,10 @@ class Transaction(Protocol):
         """Add messages; work that waits already gets the new time instead of a second message."""
         ...
 
+    async def wish(self, work: Sequence[Work]) -> None:
+        """Add messages; work that waits or is being done already stays as it is, and at most becomes more urgent."""
+        ...
+
     async def complete(self, messages: Sequence[Message]) -> None:
         """End messages whose work is done. Raises MessageTakenError if another worker has taken one over."""
         ...

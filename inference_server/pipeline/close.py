@@ -13,6 +13,7 @@ from inference_server.core.message import Message, StageName, Work
 from inference_server.core.signal import Signal
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker
+from inference_server.pipeline.explaining import NOT_EXPLAINED, Explaining
 from inference_server.pipeline.judging import Judging
 from inference_server.storage import announcements, cameras, events, frames
 
@@ -35,6 +36,7 @@ class CloseStage:
         *,
         judging: Judging,
         rules: BatchRules,
+        explaining: Explaining = NOT_EXPLAINED,
     ) -> None:
         """Take the parts; `announced` is notified when something was announced."""
         self._broker = broker
@@ -42,6 +44,7 @@ class CloseStage:
         self._clock = clock
         self._judging = judging
         self._rules = rules
+        self._explaining = explaining
 
     async def ready(self) -> None:
         """Timers need nothing but the clock."""
@@ -57,6 +60,9 @@ class CloseStage:
                     await transaction.complete([message])
                 else:
                     await transaction.publish([again])
+            ended = [item.event for item in told if item.event is not None]
+            now = self._clock.now()
+            await transaction.wish([work for event in ended for work in self._explaining.work(event, now)])
             await announcements.add(transaction.connection, told)
         self._announced.notify()
 

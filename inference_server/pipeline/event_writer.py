@@ -13,7 +13,9 @@ from inference_server.core.event import Event
 from inference_server.detection.zones import tracks_in
 from inference_server.pipeline.batch import BatchRules, Segment, not_before
 from inference_server.pipeline.situation import Happening, Situations
+from inference_server.risk.recorded import record
 from inference_server.risk.rules import assess
+from inference_server.risk.standing import still_stands
 from inference_server.risk.weights import load_weights
 from inference_server.settings import RiskSettings
 from inference_server.storage import events, frames, zones
@@ -77,13 +79,15 @@ class EventWriter:
         tracks = await asyncio.to_thread(tracks_in, (*known, *new), of_camera)
         happening = Happening(camera_id, event.id if event else None, started_at, last_detection_at, tracks)
         evidence = await self._situations.evidence(connection, happening, self._clock.now())
+        rules = assess(evidence, self._weights, self._clock)
         return EventChange(
             last_detection_at=last_detection_at,
             frame_count=(event.frame_count if event else 0) + len(new),
             best_frame_id=best_frame_id,
             best_confidence=best_confidence,
             tracks=tracks,
-            assessment=assess(evidence, self._weights, self._clock),
+            assessment=event.assessment if event and still_stands(event.assessment, rules) else rules,
+            evidence=record(evidence),
         )
 
 

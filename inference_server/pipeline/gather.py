@@ -20,6 +20,7 @@ from inference_server.core.signal import Signal
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.broker import Broker, Transaction
 from inference_server.pipeline.event_writer import EventWriter
+from inference_server.pipeline.explaining import NOT_EXPLAINED, Explaining
 from inference_server.pipeline.history import remember
 from inference_server.pipeline.incidents import Changed, IncidentKeeper
 from inference_server.pipeline.judging import Judging
@@ -58,6 +59,7 @@ class GatherStage:
         risk: RiskSettings,
         stationary: StationarySettings,
         zone: ZoneInfo,
+        explaining: Explaining = NOT_EXPLAINED,
     ) -> None:
         """Take the parts; `announced` is notified when something was announced."""
         self._broker = broker
@@ -69,6 +71,7 @@ class GatherStage:
         self._thresholds = risk.thresholds
         self._writer = EventWriter(clock, rules=rules, risk=risk, zone=zone)
         self._sorter = Sorter(stationary)
+        self._explaining = explaining
 
     async def ready(self) -> None:
         """Gathering needs nothing but the database."""
@@ -98,6 +101,7 @@ class GatherStage:
                     transaction, camera_id, event, [sightings[frame.id] for frame in live], ended_before
                 )
                 past = await self._remember(connection, camera_id, [sightings[frame.id] for frame in late])
+                await self._wish(transaction, [*happenings, *past])
                 silent = await self._remember(connection, camera_id, [sightings[frame.id] for frame in imported])
                 changed += _changed(silent, live=False, told=False)
                 changed += [*_changed(past, live=False), *_changed(happenings)]
@@ -106,6 +110,12 @@ class GatherStage:
             stories = await self._incidents.take(connection, changed)
             await announcements.add(connection, [*map(stories.with_incident, told), *stories.told])
         self._announced.notify()
+
+    async def _wish(self, transaction: Transaction, happenings: Sequence[_Happening]) -> None:
+        """Have what happened explained; imported pictures are nobody's news."""
+        latest = {happening.event.id: happening.event for happening in happenings if happening.event is not None}
+        now = self._clock.now()
+        await transaction.wish([work for event in latest.values() for work in self._explaining.work(event, now)])
 
     def _sort(self, seen: Sequence[Frame], earliest: datetime | None) -> tuple[list[Frame], list[Frame], list[Frame]]:
         """Divide a camera's frames into those of now, those of the past that came late, and imported ones."""

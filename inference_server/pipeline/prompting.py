@@ -7,17 +7,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.assessment import AssessmentSource
 from inference_server.core.clock import Clock
 from inference_server.core.event import Event
 from inference_server.core.prompt import PromptKind
 from inference_server.observability.health import HealthBoard, HealthState
-from inference_server.pipeline.situation import Happening, Situations
+from inference_server.pipeline.cases import Cases, told_of
 from inference_server.risk.prompts.case import Case, Period, Told
 from inference_server.risk.prompts.shipped import newest_shipped, shipped_prompts
 from inference_server.risk.prompts.text import Prompt, PromptError, read_prompt
-from inference_server.risk.rules import assess
-from inference_server.risk.weights import load_weights
 from inference_server.settings import RiskSettings
 from inference_server.storage import events, prompts, surroundings
 from inference_server.storage.events import EventFilter
@@ -81,30 +78,15 @@ class PromptCases:
 
     def __init__(self, risk: RiskSettings, zone: ZoneInfo, clock: Clock) -> None:
         """Take what events are judged by; the zone is the home's. Raises WeightsError."""
-        self._situations = Situations(risk, zone)
-        self._weights = load_weights(risk.weights_file)
+        self._cases = Cases(risk, zone, clock)
         self._zone = zone
-        self._clock = clock
 
     async def of_event(self, connection: AsyncConnection, event: Event) -> Case:
-        """Return an event as the analyst is asked about it.
-
-        What the rules said of it stands; where the analyst has spoken since, they judge it again. The state of the
-        home is that of now, and unknown for an event of the past.
-        """
-        happening = Happening(event.camera_id, event.id, event.started_at, event.last_detection_at, event.tracks)
-        evidence = await self._situations.evidence(connection, happening, self._clock.now())
-        by_rules = event.assessment.source is AssessmentSource.RULES
-        camera = (await surroundings.placed(connection)).get(event.camera_id)
-        return Case(
-            camera=camera.name if camera else event.camera_id,
-            evidence=evidence,
-            assessment=event.assessment if by_rules else assess(evidence, self._weights, self._clock),
-            started_at=event.started_at,
-            is_open=event.is_open,
-            pictures=event.frame_count,
-            view_problems=camera.problems if camera else (),
-        )
+        """Return an event as the analyst is asked about it."""
+        case = await self._cases.read(connection, event.id)
+        if case is None:
+            raise ValueError(f"there is no event {event.id}")
+        return told_of(case)
 
     async def of_period(self, connection: AsyncConnection, since: datetime, until: datetime) -> Period:
         """Return what happened from one time to another, by the events that began then, at most MOST_EVENTS."""

@@ -28,6 +28,8 @@ RELAY_SECONDS = 0.25
 CHECK_SECONDS = 2.0
 WINDOW = 256
 """Messages of a stage that are in its stream at most: what waits in the rows keeps its priority and its turn."""
+MOST_UNREAD = 1
+"""Messages for the analyst that wait in the stream: it is slow, and what is more serious overtakes only in the rows."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -133,6 +135,7 @@ class RedisBroker(SqlBroker):
         Return whether more may be waiting: a stream was filled, and may have been read meanwhile.
         """
         rooms = {stage: WINDOW - length for stage, length in (await self._streams.lengths()).items()}
+        rooms[StageName.ANALYSE] = MOST_UNREAD - await self._streams.unread(StageName.ANALYSE)
         filled = False
         async with self._database.writing() as connection:
             for stage in (stage for stage, room in rooms.items() if room > 0):

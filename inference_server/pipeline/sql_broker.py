@@ -44,6 +44,7 @@ class SqlTransaction:
         """Take whose messages may be completed; None trusts that a message which is there is the worker's."""
         self.connection = connection
         self.published: list[Work] = []
+        self.wished: list[Work] = []
         self.completed: list[Message] = []
         self._clock = clock
         self._owner = owner
@@ -52,6 +53,11 @@ class SqlTransaction:
         """Add messages; work that waits already gets the new time instead of a second message."""
         await messages.add(self.connection, work, self._clock.now())
         self.published += work
+
+    async def wish(self, work: Sequence[Work]) -> None:
+        """Add messages; work that waits or is being done already stays as it is, and at most becomes more urgent."""
+        await messages.add(self.connection, work, self._clock.now(), kept=True)
+        self.wished += work
 
     async def complete(self, done: Sequence[Message]) -> None:
         """End messages whose work is done. Raises MessageTakenError if another worker has taken one over."""
@@ -85,7 +91,7 @@ class SqlBroker:
             yield transaction
             ended = [*self._held_of(transaction.completed), *self._given_back(transaction.published)]
         await self._settle(ended)
-        self._wake(work.stage for work in transaction.published)
+        self._wake(work.stage for work in (*transaction.published, *transaction.wished))
 
     async def claim(self, stage: StageName, limit: int) -> list[Message]:
         """Take available messages, the most urgent first, the cameras in rotation. They come back after the lease."""

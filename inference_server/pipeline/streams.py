@@ -113,6 +113,13 @@ class Streams:
                 pipeline.xlen(self._stream(stage))
             return dict(zip(StageName, map(int, await pipeline.execute()), strict=True))
 
+    async def unread(self, stage: StageName) -> int:
+        """Return how many messages of a stage's stream nobody has taken yet."""
+        async with _translated():
+            held = await self._client.xlen(self._stream(stage))
+            taken = await self._client.xpending(self._stream(stage), GROUP)
+        return max(int(held) - int(taken["pending"]), 0)
+
     async def add(self, stage: StageName, messages: Iterable[Message]) -> None:
         """Append messages."""
         async with _translated(), self._client.pipeline(transaction=False) as pipeline:

@@ -10,16 +10,17 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inference_server.core.assessment import Assessment, AssessmentSource, Factor, RiskLevel
+from inference_server.core.assessment import Analysis, Assessment, AssessmentSource, Factor, RiskLevel
 from inference_server.core.detection import Track
 from inference_server.core.event import EndReason, Event
 from inference_server.core.feedback import Feedback, FeedbackKind, Opinion
 from inference_server.storage import clips
 from inference_server.storage.rows import AnyRow, Page, decode_moment, encode_moment
-from inference_server.storage.tables import assessments, events, feedback, incident_events
+from inference_server.storage.tables import assessments, cameras, events, feedback, incident_events
 
 _TRACKS = TypeAdapter(tuple[Track, ...])
 _FACTORS = TypeAdapter(tuple[Factor, ...])
+_ANALYSIS = TypeAdapter(Analysis | None)
 _SAID = ("id", "kind", "level", "name", "note", "given_by", "given_at")
 
 
@@ -33,6 +34,18 @@ class EventChange:
     best_confidence: float
     tracks: tuple[Track, ...]
     assessment: Assessment
+    evidence: str | None = None
+    """What the rules judged by, to be kept; None where nothing is known of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysable:
+    """An event as the analyst finds it: with what the rules judged by, and when the analyst was asked last."""
+
+    event: Event
+    camera_name: str
+    evidence: str | None
+    analysed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,37 @@ async def change(connection: AsyncConnection, event: Event, change: EventChange)
         columns["assessment_id"] = await _add_assessment(connection, event.id, change.assessment)
     await connection.execute(update(events).where(events.c.id == event.id).values(**columns))
     return replace(event, **_fields(change))
+
+
+async def reassess(connection: AsyncConnection, event: Event, assessment: Assessment) -> Event:
+    """Let another assessment of an event stand and return the event."""
+    assessment_id = await _add_assessment(connection, event.id, assessment)
+    columns = {"assessment_id": assessment_id, "score": assessment.score}
+    await connection.execute(update(events).where(events.c.id == event.id).values(columns))
+    return replace(event, assessment=assessment)
+
+
+async def analysable(connection: AsyncConnection, event_id: int) -> Analysable | None:
+    """Return an event for the analyst, or None when there is none or it is in the trash."""
+    event = await get(connection, event_id)
+    if event is None:
+        return None
+    query = select(events.c.evidence, events.c.analysed_at, cameras.c.name).join(cameras)
+    row = (await connection.execute(query.where(events.c.id == event_id))).one()
+    return Analysable(event, row.name, row.evidence, row.analysed_at)
+
+
+async def note_analysis(connection: AsyncConnection, event_id: int, at: datetime) -> None:
+    """Note that the analyst is being asked about an event."""
+    await connection.execute(update(events).where(events.c.id == event_id).values(analysed_at=at))
+
+
+async def assessments_of(connection: AsyncConnection, event_id: int) -> tuple[Assessment, ...]:
+    """Return every assessment that an event has had, oldest first."""
+    rows = await connection.execute(
+        select(assessments).where(assessments.c.event_id == event_id).order_by(assessments.c.id)
+    )
+    return tuple(_assessment(row) for row in rows)
 
 
 async def end(connection: AsyncConnection, event: Event, at: datetime, reason: EndReason) -> Event:
@@ -193,6 +237,7 @@ async def _add_assessment(connection: AsyncConnection, event_id: int, assessment
         source=assessment.source.value,
         verified=assessment.verified,
         assessed_at=assessment.assessed_at,
+        analysis=_ANALYSIS.dump_python(assessment.analysis, mode="json"),
     )
     return int((await connection.execute(query.returning(assessments.c.id))).scalar_one())
 
@@ -202,7 +247,7 @@ def _verdict(assessment: Assessment) -> tuple[object, ...]:
 
 
 def _fields(change: EventChange) -> dict[str, Any]:
-    return {field.name: getattr(change, field.name) for field in fields(change)}
+    return {field.name: getattr(change, field.name) for field in fields(change) if field.name != "evidence"}
 
 
 def _columns(change: EventChange) -> dict[str, Any]:
@@ -213,7 +258,11 @@ def _columns(change: EventChange) -> dict[str, Any]:
         "best_confidence": change.best_confidence,
         "tracks": _TRACKS.dump_python(change.tracks, mode="json"),
         "score": change.assessment.score,
+        "evidence": change.evidence,
     }
+
+
+_SHOWN = [column for column in events.c if column.name not in {"evidence", "analysed_at"}]
 
 
 def joined() -> Select[tuple[object, ...]]:
@@ -221,7 +270,7 @@ def joined() -> Select[tuple[object, ...]]:
     verdict = [column for column in assessments.c if column.name not in {"id", "event_id", "score"}]
     said = [feedback.c[name].label(f"feedback_{name}") for name in _SAID]
     counting = and_(feedback.c.event_id == events.c.id, feedback.c.withdrawn_at.is_(None))
-    query = select(events, *verdict, *said, incident_events.c.incident_id)
+    query = select(*_SHOWN, *verdict, *said, incident_events.c.incident_id)
     query = query.join(assessments, assessments.c.id == events.c.assessment_id).outerjoin(feedback, counting)
     return query.outerjoin(incident_events, incident_events.c.event_id == events.c.id)
 
@@ -244,15 +293,7 @@ def of_row(row: AnyRow) -> Event:
         best_frame_id=row.best_frame_id,
         best_confidence=row.best_confidence,
         tracks=tracks_of(row.tracks),
-        assessment=Assessment(
-            score=row.score,
-            summary=row.summary,
-            reasoning=row.reasoning,
-            factors=_FACTORS.validate_python(row.factors),
-            source=AssessmentSource(row.source),
-            verified=row.verified,
-            assessed_at=row.assessed_at,
-        ),
+        assessment=_assessment(row),
         feedback=_feedback(row) if row.feedback_id is not None else None,
         incident_id=row.incident_id,
     )
@@ -263,3 +304,16 @@ def _feedback(row: AnyRow) -> Feedback:
     kind = FeedbackKind(row.feedback_kind)
     opinion = Opinion(kind, level, row.feedback_name, row.feedback_note, row.feedback_given_by)
     return Feedback(row.feedback_id, row.camera_id, row.id, opinion, row.feedback_given_at)
+
+
+def _assessment(row: AnyRow) -> Assessment:
+    return Assessment(
+        score=row.score,
+        summary=row.summary,
+        reasoning=row.reasoning,
+        factors=_FACTORS.validate_python(row.factors),
+        source=AssessmentSource(row.source),
+        verified=row.verified,
+        assessed_at=row.assessed_at,
+        analysis=_ANALYSIS.validate_python(row.analysis),
+    )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Insert, Select, Update, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Insert, Select, Update, bindparam, case, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference_server.core.message import Message, StageName, Work
@@ -20,6 +20,9 @@ So was what was enqueued later than now.
 TIMER_HORIZON = timedelta(hours=2)
 """The same for the timers of events."""
 MAX_ERROR_LENGTH = 2000
+_WITHOUT_TURNS = frozenset({StageName.ANALYSE})
+_UNCOUNTED = (StageName.CLOSE.value, StageName.ANALYSE.value)
+"""Stages whose messages hold no picture up: an open event's timer, and what waits to be explained."""
 _HANDED_BACK = {"leased_until": None, "leased_by": None, "sent_at": None}
 
 
@@ -27,10 +30,13 @@ class MessageTakenError(Exception):
     """A message is no longer this worker's: another one did its work, or is about to."""
 
 
-async def add(connection: AsyncConnection, work: Sequence[Work], now: datetime, *, replays: int = 0) -> None:
+async def add(
+    connection: AsyncConnection, work: Sequence[Work], now: datetime, *, replays: int = 0, kept: bool = False
+) -> None:
     """Add messages; work that waits already gets the new time instead of a second message.
 
-    `replays` is how often the work came back from the dead letters.
+    `replays` is how often the work came back from the dead letters. With `kept`, work that waits or is being done stays
+    as it is, and only becomes as urgent as it is now.
     """
     if not work:
         return
@@ -48,12 +54,17 @@ async def add(connection: AsyncConnection, work: Sequence[Work], now: datetime, 
         }
         for item, turn in await _with_turns(connection, work)
     ]
-    await connection.execute(_insertion(connection.dialect.name), rows)
+    await connection.execute(_insertion(connection.dialect.name, kept=kept), rows)
 
 
 @lru_cache
-def _insertion(dialect: str) -> Insert:
+def _insertion(dialect: str, *, kept: bool) -> Insert:
     query = insert_in(dialect, messages)
+    if kept:
+        urgent = case(
+            (messages.c.priority < query.excluded.priority, messages.c.priority), else_=query.excluded.priority
+        )
+        return query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_={"priority": urgent})
     taken_over = {name: query.excluded[name] for name in ("available_at", "enqueued_at")}
     new = {**taken_over, "attempts": 0, **_HANDED_BACK}
     return query.on_conflict_do_update(index_elements=["stage", "subject_id"], set_=new)
@@ -64,8 +75,12 @@ async def _with_turns(connection: AsyncConnection, work: Sequence[Work]) -> list
 
     A camera's next turn is one after its last one, but not before the turns that are being served now. Source:
     P. Goyal, H. Vin, H. Cheng, "Start-time fair queueing", SIGCOMM 1996, with every message of the same length.
+
+    What the analyst is asked has no turns: its priority is the event's score, of equals the oldest is first.
     """
-    flows = sorted({(item.stage, item.priority, item.camera_id) for item in work})
+    flows = sorted({(item.stage, item.priority, item.camera_id) for item in work if item.stage not in _WITHOUT_TURNS})
+    if not flows:
+        return [(item, 0) for item in work]
     named = {
         f"{name}{number}": value
         for number, (stage, priority, camera) in enumerate(flows)
@@ -80,6 +95,9 @@ async def _with_turns(connection: AsyncConnection, work: Sequence[Work]) -> list
     given = []
     for item in work:
         flow = (item.stage, item.priority, item.camera_id)
+        if flow not in turns:
+            given.append((item, 0))
+            continue
         given.append((item, turns[flow]))
         turns[flow] += 1
     return given
@@ -193,21 +211,25 @@ async def soonest(connection: AsyncConnection, stage: StageName) -> datetime | N
 async def frames_wait(connection: AsyncConnection, camera_id: str) -> bool:
     """Return whether live frames of a camera wait for a stage or are in one."""
     query = select(
-        exists().where(
-            messages.c.camera_id == camera_id, messages.c.stage != StageName.CLOSE.value, messages.c.priority <= 0
-        )
+        exists().where(messages.c.camera_id == camera_id, messages.c.stage.not_in(_UNCOUNTED), messages.c.priority <= 0)
     )
     return bool((await connection.execute(query)).scalar())
 
 
 async def depths(connection: AsyncConnection) -> dict[int, int]:
-    """Return how many messages wait or are worked on, by priority. An open event's timer does not count."""
+    """Return how many messages wait or are worked on, by priority, without open events' timers and the analyst's."""
     query = (
         select(messages.c.priority, func.count())
-        .where(messages.c.stage != StageName.CLOSE.value)
+        .where(messages.c.stage.not_in(_UNCOUNTED))
         .group_by(messages.c.priority)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def count(connection: AsyncConnection, stage: StageName) -> int:
+    """Return how many messages of a stage wait or are worked on."""
+    query = select(func.count()).select_from(messages).where(messages.c.stage == stage.value)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def unsent(connection: AsyncConnection, stage: StageName, now: datetime, limit: int) -> list[AnyRow]:

@@ -50,6 +50,12 @@ async def placed(connection: AsyncConnection) -> Mapping[str, Placed]:
     }
 
 
+async def view_problems(connection: AsyncConnection, camera_id: str) -> tuple[LastingProblem, ...]:
+    """Return what is wrong with a camera's view."""
+    stored = (await connection.execute(select(cameras.c.view_problems).where(cameras.c.id == camera_id))).scalar()
+    return problems(stored) if stored else ()
+
+
 async def recent_events(connection: AsyncConnection, since: datetime, until: datetime) -> tuple[PastEvent, ...]:
     """Return the events of all cameras that began since then and before `until`, the latest first."""
     wanted = (events.c.started_at >= since, events.c.started_at <= until, events.c.deleted_at.is_(None))

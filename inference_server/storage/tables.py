@@ -178,16 +178,18 @@ events = Table(
     Column("tracks", JSON, nullable=False),
     Column("score", Integer, nullable=False),
     Column("assessment_id", Key),
+    Column("evidence", Text),
+    Column("analysed_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
+    Index(None, "started_at"),
+    Index(None, "camera_id", "started_at"),
+    Index(None, "best_frame_id"),
     Index(
-        "ix_events_deleted_at",
+        None,
         "deleted_at",
         sqlite_where=text("deleted_at IS NOT NULL"),
         postgresql_where=text("deleted_at IS NOT NULL"),
     ),
-    Index(None, "started_at"),
-    Index(None, "camera_id", "started_at"),
-    Index(None, "best_frame_id"),
     Index(
         "uq_events_open_camera_id",
         "camera_id",
@@ -197,7 +199,10 @@ events = Table(
     ),
     sqlite_autoincrement=True,
 )
-"""The index of the trash holds nothing else: SQLite would look through all other events by it, instead of by time."""
+"""Happenings. `evidence` is what the rules judged by, as `risk/recorded.py` writes it; `analysed_at` tells when the
+analyst was asked last. The index is of the trash alone: one of all events SQLite would take to find those in no trash,
+and read the whole history.
+"""
 
 detections = Table(
     "detections",
@@ -406,7 +411,9 @@ assessments = Table(
     Column("source", String(16), nullable=False),
     Column("verified", Boolean, nullable=False),
     Column("assessed_at", UtcDateTime, nullable=False),
+    Column("analysis", JSON(none_as_null=True)),
 )
+"""Every verdict on every event; an event names the one that stands. `analysis` says how a model came to it."""
 
 feedback = Table(
     "feedback",

@@ -10,6 +10,7 @@ from custom_components.home_security_intelligence.client import models
 
 LEFT_OUT: Mapping[type, frozenset[str]] = {
     models.Camera: frozenset({"created_at"}),
+    models.Server: frozenset({"analyst"}),
     models.Event: frozenset({"end_reason", "frame_count", "tracks", "reasoning", "assessed_at", "feedback"}),
 }
 """What the integration has no use for. Everything else has to arrive."""

@@ -46,6 +46,7 @@ def server(**changes: Any) -> Json:
         "queue_depth": 0,
         "dead_letters": 0,
         "detector": detector(),
+        "analyst": {"state": "off", "model": None, "message": None},
     } | changes
 
 

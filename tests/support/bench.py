@@ -25,6 +25,7 @@ from inference_server.observability.health import HealthBoard
 from inference_server.pipeline.batch import BatchRules
 from inference_server.pipeline.close import CloseStage
 from inference_server.pipeline.detect import BATCH, DetectStage
+from inference_server.pipeline.explaining import NOT_EXPLAINED, Explaining
 from inference_server.pipeline.gather import GatherStage
 from inference_server.pipeline.incident_end import IncidentEnding
 from inference_server.pipeline.incidents import IncidentKeeper
@@ -93,6 +94,7 @@ class Bench:
         where: URL | None = None,
         stationary: StationarySettings | None = None,
         scene: SceneSettings = NO_SCENE,
+        explaining: Explaining = NOT_EXPLAINED,
     ) -> None:
         """Build the parts on a folder; two benches on one folder are two runs of one server."""
         self.clock = clock
@@ -122,10 +124,17 @@ class Bench:
         still = stationary or StationarySettings()
         self.keeper = IncidentKeeper(clock, settings=IncidentSettings(), risk=risk, zone=zone)
         self.gather = GatherStage(
-            *shared, judging=self.judging, incidents=self.keeper, rules=rules, risk=risk, stationary=still, zone=zone
+            *shared,
+            judging=self.judging,
+            incidents=self.keeper,
+            rules=rules,
+            risk=risk,
+            stationary=still,
+            zone=zone,
+            explaining=explaining,
         )
+        self.close = CloseStage(*shared, judging=self.judging, rules=rules, explaining=explaining)
         self.ending = IncidentEnding(self.database, self.announced, clock, quiet=self.keeper.quiet)
-        self.close = CloseStage(*shared, judging=self.judging, rules=rules)
 
     async def load_detector(self) -> None:
         """Make the scripted detector the one in use."""
@@ -239,6 +248,7 @@ async def bench(
     where: URL | None = None,
     stationary: StationarySettings | None = None,
     scene: SceneSettings = NO_SCENE,
+    explaining: Explaining = NOT_EXPLAINED,
 ) -> AsyncIterator[Bench]:
     """Give a pipeline on a folder, with its detector loaded; a later run of the same server gets the same script.
 
@@ -253,6 +263,7 @@ async def bench(
         where,
         stationary,
         scene,
+        explaining,
     )
     made.detector = scripted or made.detector
     await made.database.open()

@@ -30,7 +30,7 @@ from inference_server.core.model import Capability, DeviceNeed, Licence, MemoryB
 from inference_server.core.prompt import PromptKind
 from inference_server.core.signal import Signal
 from inference_server.core.stationary import Standing
-from inference_server.core.status import DetectorState, DetectorStatus, QueueStatus
+from inference_server.core.status import AnalystState, AnalystStatus, DetectorState, DetectorStatus, QueueStatus
 from inference_server.core.zone import Zone, ZoneShape, rectangle
 from inference_server.detection.backends.trial import detector_trial
 from inference_server.doctor.practice import Practice
@@ -121,6 +121,8 @@ class Home:
         default_factory=lambda: DetectorStatus(DetectorState.OK, "yolo26n", "YOLO26n", provider="CPUExecutionProvider")
     )
     queue: QueueStatus = field(default_factory=lambda: QueueStatus(0, 0))
+    analyst: AnalystStatus = field(default_factory=lambda: AnalystStatus(AnalystState.OFF))
+    reanalysed: list[int] = field(default_factory=list)
     ready: bool = True
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     random: Random = field(default_factory=lambda: Random(1))
@@ -197,6 +199,9 @@ class Home:
         async def queue_status() -> QueueStatus:
             return self.queue
 
+        async def reanalyse(event: Event) -> None:
+            self.reanalysed.append(event.id)
+
         return ApiContext(
             database=self.database,
             media=self.media,
@@ -212,6 +217,8 @@ class Home:
             housekeeping=self.upkeep.housekeeping,
             trash_days=self.settings.retention.trash_days,
             detector_status=lambda: self.detector,
+            analyst_status=lambda: self.analyst,
+            reanalyse=reanalyse,
             queue_status=queue_status,
             replay=self.broker.replay,
             announced=self.announced,

@@ -199,11 +199,16 @@ def without_thoughts(text: str) -> str:
 
 
 def read_value(text: str, schema: JsonSchema) -> Json:
-    """Return the JSON in what a model said, held to its schema. Raises BadAnswer."""
+    """Return the JSON in what a model said, held to its schema. Raises BadAnswer.
+
+    Texts may have line breaks as they are: the grammars of llama.cpp let them through.
+    """
     said = without_thoughts(text)
     fenced = _FENCE.fullmatch(said)
     try:
-        value: Json = json.loads(fenced[1] if fenced else said, parse_constant=_no_number, parse_float=_finite)
+        value: Json = json.loads(
+            fenced[1] if fenced else said, parse_constant=_no_number, parse_float=_finite, strict=False
+        )
     except (ValueError, RecursionError) as error:
         raise BadAnswer(f"The answer is no JSON: {str(error)[:100]}.", text) from error
     if problem := schema.problem(value):

@@ -13,6 +13,7 @@ from inference_server.api.context import ApiLimits
 from inference_server.api.routing import AnyRoute
 from inference_server.api.throttle import ADDRESSES, Throttle
 from inference_server.core.prompt import PromptKind
+from inference_server.core.status import AnalystState, AnalystStatus
 from inference_server.risk.prompts.shipped import newest_shipped
 from inference_server.storage import tokens
 from inference_server.storage.tables import events
@@ -94,6 +95,7 @@ def test_only_what_the_protocol_says_is_public() -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=described)
 async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, route: AnyRoute) -> None:
+    a_home.analyst = AnalystStatus(AnalystState.OK)
     await a_home.camera()
     await a_home.ended_event()
     a_home.data.backups.mkdir()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`hsi evaluate`, as an owner calls it."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import pytest
 
 from inference_server.cli import main
 from tests.server.evaluation.scripts import HEAD, TAIL, WALK, written
+from tests.support.openai_server import scripted_server
 
 CALM = f"{HEAD}{WALK}expect: {{level: low}}\n"
 HOSTILE = "<script>alert(1)</script>"
@@ -114,3 +116,23 @@ def test_what_is_wrong_with_a_scenario_is_said(tmp_path: Path, capsys: pytest.Ca
     assert "line 1: title: Field required" in capsys.readouterr().err
     assert _call(tmp_path / "nowhere") == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+async def test_the_analyst_judges_within_its_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, told = written(tmp_path, CALM), tmp_path / "report.json"
+    assert await asyncio.to_thread(_call, file, "--json", told) == 0
+    by_rules = json.loads(told.read_text())["scenarios"][0]["score"]
+    async with scripted_server() as analyst:
+        analyst.raised_by = 50
+        monkeypatch.setenv("HSI_ANALYST__URL", analyst.url)
+        assert await asyncio.to_thread(_call, file, "--judge", "analyst", "--json", told) == 0
+    assert json.loads(told.read_text())["scenarios"][0]["score"] == by_rules + 20
+    assert "judged by the analyst" in capsys.readouterr().out
+    assert "test-scenario" not in analyst.prompts[0]
+
+
+def test_without_a_language_model_it_is_said_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _call(written(tmp_path, CALM), "--judge", "analyst") == 1
+    assert "Set analyst.model, analyst.model_file or analyst.url" in capsys.readouterr().err

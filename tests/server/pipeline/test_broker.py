@@ -393,3 +393,30 @@ async def test_no_wake_up_is_lost_between_many_publishers_and_a_consumer(queue: 
         for first in (0, 20, 40):
             tasks.create_task(produce(first))
     assert sorted(done) == list(range(60))
+
+
+async def test_what_is_wished_waits_once_and_at_most_becomes_more_urgent(queue: Queue) -> None:
+    async def wish(*work: Work) -> None:
+        async with queue.broker.transaction() as transaction:
+            await transaction.wish(work)
+
+    analyse = StageName.ANALYSE
+    await wish(_work(1, analyse, "street", 80), _work(2, analyse, "yard", 60), _work(3, analyse, "yard", 60))
+    await wish(_work(1, analyse, "street", 90))
+    assert await queue.broker.status() == QueueStatus(depth=0, dead_letters=0)
+    (first,) = await queue.claim(analyse, 1)
+    await wish(_work(3, analyse, "yard", 20), _work(first.work.subject_id, analyse, "yard", 10))
+    await queue.complete(first)
+    (second,) = await queue.claim(analyse, 1)
+    await queue.complete(second)
+    (third,) = await queue.claim(analyse, 1)
+    await queue.complete(third)
+    assert {message.work.subject_id for message in (first, second)} == {2, 3}
+    assert third.work.subject_id == 1
+    assert await queue.subjects(analyse) == []
+
+
+async def test_work_that_holds_no_picture_up_is_not_waited_for(queue: Queue) -> None:
+    async with queue.broker.transaction() as transaction:
+        await transaction.wish([_work(1, StageName.ANALYSE, priority=0)])
+        assert not await queue.broker.frames_wait(transaction.connection, "front")

@@ -7,7 +7,7 @@ from alembic import op
 import inference_server.storage.tables
 
 revision = "0007_prompts"
-down_revision = "0005_home"
+down_revision = "0006_analysis"
 branch_labels = None
 depends_on = None
 

@@ -129,6 +129,10 @@ def test_json_within_a_fence_is_read() -> None:
     }
 
 
+def test_a_text_may_have_line_breaks_as_they_are() -> None:
+    assert read_value('{"score": 3, "summary": "a\nb\tc"}', VERDICT) == {"score": 3, "summary": "a\nb\tc"}
+
+
 @pytest.mark.parametrize("said", ["", "{", "nonsense", "NaN", "[1e999]", "[" * 100_000, '{"score": 3}', "7"])
 def test_what_is_no_such_json_is_a_bad_answer_that_keeps_the_text(said: str) -> None:
     with pytest.raises(BadAnswer) as bad:
