@@ -61,6 +61,7 @@ async def asked(
         kind="analyst",
         number=number,
         feedback_id=feedback_id,
+        incident_id=1,
     )
     headers = {} if authorization is None else {hdrs.AUTHORIZATION: authorization}
     body = {"PATCH": b"{}", "PUT": b"{}", "POST": jpeg()}.get(route.method) if route.has_body else None
@@ -97,7 +98,7 @@ def test_only_what_the_protocol_says_is_public() -> None:
 async def test_each_scope_opens_its_routes_only(a_home: Home, connect: Connect, route: AnyRoute) -> None:
     a_home.analyst = AnalystStatus(AnalystState.OK)
     await a_home.camera()
-    await a_home.ended_event()
+    await a_home.incident(await a_home.ended_event())
     a_home.data.backups.mkdir()
     (a_home.data.backups / BACKUP).write_bytes(b"a backup")
     downloads = a_home.store.folder / "downloads"

@@ -164,7 +164,7 @@ async def test_without_an_analyst_a_trial_shows_what_would_be_sent(a_home: Home,
     result = await _post(client, TEST, {})
     assert result["prompts"] == [{"number": 1, "name": "Standard", "warnings": []}]
     (item,) = result["items"]
-    assert (item["event_id"], item["rules"]) == (event.id, {"score": 35, "level": "medium"})
+    assert (item["event_id"], item["rules"]) == (event.id, {"score": 20, "level": "low"})  # of its tracks, judged anew
     (sent,) = item["sent"]
     assert sent["prompt"].startswith("TIME\nW1 It is Monday, 08:00 at the home: day or evening.\n")
     assert 'C1 The camera is "Front door"' in sent["prompt"]
