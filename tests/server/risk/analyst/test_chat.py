@@ -43,7 +43,7 @@ def _of(template: str) -> Render:
 
     def render(turns: Turns, thinking: bool) -> str:
         messages = [{"role": role, "content": text} for role, text in turns]
-        return str(formatter(messages=messages, enable_thinking=thinking).prompt)  # type: ignore[arg-type]
+        return str(formatter(messages=messages, enable_thinking=thinking).prompt)  # type: ignore[arg-type,unused-ignore]
 
     return render
 
