@@ -11,6 +11,7 @@ from inference_server.core.frame import FrameSource
 from inference_server.ingest.admission import Admission, Intake, Outcome
 from inference_server.ingest.folder.condition import Condition, RootHealth
 from inference_server.observability.health import HealthState
+from inference_server.storage.arrivals import storable
 from inference_server.storage.database import STORAGE_FAILURES, remedy_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Admitter:
                 for path in paths:
                     await self.admit([path], imported=imported)
                 return
-            _LOGGER.exception("%s could not be admitted", paths[0])
+            _LOGGER.exception("%s could not be admitted", storable(paths[0]))
             await self._intake.take([self._admission.refuse(Path(paths[0]), error)])
 
     async def _admit_together(self, paths: Sequence[str], *, imported: bool) -> None:

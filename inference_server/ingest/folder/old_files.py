@@ -13,7 +13,7 @@ from inference_server.ingest.folder.condition import RootHealth
 from inference_server.ingest.folder.existing import FirstSight
 from inference_server.settings import ExistingFiles
 from inference_server.storage import arrivals, watch_roots
-from inference_server.storage.arrivals import Arrival, FileVersion
+from inference_server.storage.arrivals import Arrival, FileVersion, storable
 from inference_server.storage.database import Database
 
 _LOGGER = logging.getLogger(__name__)
@@ -57,13 +57,14 @@ class OldFiles:
         """Deal with all old files; return at once where that was done before."""
         if self._sight.finished:
             return
+        root = storable(str(self._root))
         try:
             async with asyncio.timeout(SCAN_PATIENCE_SECONDS):
                 await self._until_scanned()
         except TimeoutError:
-            _LOGGER.warning("A place below %s does not answer; the old files of the others go first", self._root)
+            _LOGGER.warning("A place below %s does not answer; the old files of the others go first", root)
         if self._sight.left:
-            _LOGGER.info("%d old files lie in %s: %s", self._sight.left, self._root, self._choice.value)
+            _LOGGER.info("%d old files lie in %s: %s", self._sight.left, root, self._choice.value)
         while self._sight.left or not self._sight.found or not all(event.is_set() for event in self._scanned):
             seen = self._sight.changed.count
             if self._sight.left:

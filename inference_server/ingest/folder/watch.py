@@ -137,7 +137,9 @@ class FolderWatch:
                 # nothing tells that a mount has gone
                 while await loop.run_in_executor(thread, self._is_still, layout):  # noqa: ASYNC110
                     await asyncio.sleep(min(CHECK_SECONDS, self._settings.rescan_seconds))
-                _LOGGER.warning("%s is another folder now, or mounted otherwise; watching it anew", self._path)
+                _LOGGER.warning(
+                    "%s is another folder now, or mounted otherwise; watching it anew", storable(str(self._path))
+                )
                 for task in running:
                     task.cancel()
         finally:
@@ -175,7 +177,7 @@ class FolderWatch:
             return place.why if told or place.polled else "the system cannot tell about new files"
 
         for place in places:
-            _LOGGER.info("Watching %s by %s, because %s", place.path, how(place), why(place))
+            _LOGGER.info("Watching %s by %s, because %s", storable(place.path), how(place), why(place))
         root, *mounted = places
         below = "; ".join(f"{storable(place.path)}: {how(place)}, because {why(place)}" for place in mounted)
         self._health.tell(watched_by=how(root), because=why(root), mounted_below=below or None)
