@@ -13,13 +13,13 @@ from inference_server.core.prompt import PromptKind
 from inference_server.evaluation.analyst_judge import AnalystJudge
 from inference_server.evaluation.errors import ScenarioError
 from inference_server.evaluation.judge import Judge, RulesJudge
-from inference_server.evaluation.loading import load_scenarios
 from inference_server.evaluation.measures import Report, report
 from inference_server.evaluation.outcome import Evaluator
 from inference_server.evaluation.player import Player
 from inference_server.evaluation.reports.data import as_json
 from inference_server.evaluation.reports.page import as_page
 from inference_server.evaluation.reports.text import as_text
+from inference_server.evaluation.scenario import Scenario
 from inference_server.evaluation.split import Split, held_out
 from inference_server.hardware.processor import look
 from inference_server.models.errors import ModelUnavailable
@@ -91,7 +91,7 @@ async def _judge(name: str, weights: Weights, settings: Settings) -> AsyncIterat
 
 
 async def _report_of(options: argparse.Namespace, settings: Settings, judge: Judge) -> Report:
-    scenarios = await asyncio.to_thread(load_scenarios, options.path)
+    scenarios = await asyncio.to_thread(_load, options.path)
     evaluator = Evaluator(Player(settings), judge, settings.risk.thresholds)
     apart = held_out(scenarios)
     wanted = [
@@ -105,3 +105,12 @@ async def _report_of(options: argparse.Namespace, settings: Settings, judge: Jud
     if not outcomes:
         raise ScenarioError(f'No scenario of {options.path} has the tag "{options.only}".')
     return report(judge.name, outcomes)
+
+
+def _load(path: Path) -> tuple[Scenario, ...]:
+    """Return the scenarios below a path. Raises ScenarioError."""
+    try:
+        from inference_server.evaluation.loading import load_scenarios  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ScenarioError("Scenarios need the extra evaluate (uv tool install '.[evaluate]')") from error
+    return load_scenarios(path)

@@ -91,14 +91,20 @@ def _trust(
     return {name: Finding(points, f'recognised as "{known.name}" ({known.confidence:.2f})')}
 
 
-def _of_subjects(judged: Sequence[_Judged]) -> dict[str, Finding]:
+def _of_subjects(judged: Sequence[_Judged], weights: Weights) -> dict[str, Finding]:
     """Return what was found about the most serious object, and what is dangerous about the others."""
     threats: dict[str, Finding] = {}
     for name, finding in ((name, one.findings[name]) for one in judged for name in one.threats & one.findings.keys()):
         if name not in threats or (finding.points, finding.evidence) > (threats[name].points, threats[name].evidence):
             threats[name] = finding
-    together = [_Judged({**one.findings, **threats}, one.threats) for one in judged]
+    together = [_beside(one, threats, weights) for one in judged]
     return dict(max(together, key=lambda one: (one.points, one.order)).findings)
+
+
+def _beside(one: _Judged, threats: Mapping[str, Finding], weights: Weights) -> _Judged:
+    """Return an object with the threats of all: its own circumstances tell of the same danger, whoever carries it."""
+    findings = {**one.findings, **threats}
+    return _Judged(findings | _overlap(findings, frozenset(threats), weights), one.threats)
 
 
 def find_factors(evidence: Evidence, weights: Weights) -> tuple[Factor, ...]:
@@ -106,7 +112,7 @@ def find_factors(evidence: Evidence, weights: Weights) -> tuple[Factor, ...]:
     if not evidence.subjects:
         return ()
     judged = _judge(evidence, weights)
-    findings = _of_subjects(judged)
+    findings = _of_subjects(judged, weights)
     dangerous = any(one.threats for one in judged)
     for name, rule in EVENT_RULES.items():
         finding = rule(evidence, weights)
